@@ -1,0 +1,51 @@
+"""All metadata of the package; pyproject.toml holds the build system and the tools' tables only."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+ROOT = Path(__file__).parent
+EMBEDDED = ["gear>=0.16"]
+
+
+def version() -> str:
+    """The version, read rather than imported: the dependencies may not be there yet."""
+    found = re.search(r'^__version__ = "(.+)"$', (ROOT / "gearmancmd" / "__init__.py").read_text("utf-8"), re.MULTILINE)
+    if found is None:
+        raise RuntimeError("gearmancmd/__init__.py has no __version__")
+    return found.group(1)
+
+
+setup(
+    name="gearmancmd",
+    version=version(),
+    description="Gearman workers that dispatch JSON tasks to the methods of a class",
+    long_description=(ROOT / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    author="The gearmancmd authors",
+    license="MIT",
+    license_files=["LICENSE"],
+    keywords="gearman gearmand worker job queue",
+    classifiers=[
+        "Development Status :: 5 - Production/Stable",
+        "Intended Audience :: Developers",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: System :: Distributed Computing",
+        "Typing :: Typed",
+    ],
+    packages=["gearmancmd"],
+    package_data={"gearmancmd": ["py.typed"]},
+    python_requires=">=3.10",
+    install_requires=["gearman3>=0.2.1,<0.3", "simplejson>=3.19,<5"],
+    extras_require={
+        "embedded": EMBEDDED,
+        "test": [*EMBEDDED, "coverage>=7.4", "hypothesis>=6.100", "pytest>=8", "pytest-timeout>=2.3", "trustme>=1.1"],
+        "lint": ["mypy>=1.14", "ruff>=0.8"],
+    },
+)
