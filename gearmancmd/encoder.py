@@ -1,0 +1,53 @@
+"""What turns objects into payloads and back: gearman's ``DataEncoder`` for JSON and for plain text."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import simplejson
+from gearman.connection_manager import DataEncoder
+
+# Built once: simplejson.dumps() and loads() make a new coder on each call that sets an option.
+_encode = simplejson.JSONEncoder(use_decimal=True, allow_nan=False, separators=(",", ":")).encode
+_decode = simplejson.JSONDecoder(parse_float=Decimal).decode
+
+
+class JSONDataEncoder(DataEncoder):
+    """JSON both ways: Decimal for fractions, and neither NaN nor Infinity on the wire (RFC 8259)."""
+
+    @classmethod
+    def encode(cls, encodable_object: Any) -> bytes:
+        """The JSON text of an object, as ASCII bytes. ValueError or TypeError when JSON cannot hold it."""
+        text: str = _encode(encodable_object)
+        return text.encode("utf-8")
+
+    @classmethod
+    def decode(cls, decodable_string: bytes | str) -> Any:
+        """The object that a JSON text stands for. ValueError when the text is not UTF-8 or not JSON."""
+        if isinstance(decodable_string, bytes):
+            decodable_string = decodable_string.decode("utf-8")
+        return _decode(decodable_string)
+
+
+class TextDataEncoder(DataEncoder):
+    """Plain str, as a python-gearman worker without an encoder of its own saw it on Python 2.
+
+    Bytes that are not UTF-8 become lone surrogates (PEP 383), so that any payload comes back as it was.
+    """
+
+    @classmethod
+    def encode(cls, encodable_object: bytes | str) -> bytes:
+        """The bytes of a str; bytes stay as they are. TypeError for anything else."""
+        if isinstance(encodable_object, bytes):
+            return encodable_object
+        if isinstance(encodable_object, str):
+            return encodable_object.encode("utf-8", "surrogateescape")
+        raise TypeError(f"expected str or bytes, got {encodable_object!r}")
+
+    @classmethod
+    def decode(cls, decodable_string: bytes | str) -> str:
+        """The payload as str."""
+        if isinstance(decodable_string, str):
+            return decodable_string
+        return decodable_string.decode("utf-8", "surrogateescape")

@@ -1,0 +1,49 @@
+"""Every exception that the library raises on its own account.
+
+Connection and protocol failures keep gearman's own classes (``gearman.errors``), so that code written for
+python-gearman goes on catching them.
+"""
+
+from __future__ import annotations
+
+#: A reason crosses the wire and lands in one log line: longer ones are cut.
+REASON_LIMIT = 1000
+
+
+class GearmanCMDError(Exception):
+    """Base of the library's own exceptions."""
+
+
+class CommandError(GearmanCMDError):
+    """Raise it in a command to fail that job: the client gets the text, the worker goes on."""
+
+
+class JobRejected(CommandError):
+    """A job that failed through what came from the wire or through a result that cannot be sent."""
+
+
+class PayloadError(JobRejected):
+    """The payload of a job cannot be decoded."""
+
+
+class ResultError(JobRejected):
+    """The result of a command cannot be encoded."""
+
+
+class UnknownCommand(JobRejected):
+    """A task asked for a command that its queue does not have."""
+
+
+class MissingExtra(GearmanCMDError, ImportError):
+    """A part of the library needs a package that only an extra installs."""
+
+
+def reason(error: BaseException) -> str:
+    """One line that tells a client, or a log, why a job failed."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # an exception of the user's own, with a __str__ that fails
+        text = ""
+    if not isinstance(error, CommandError):
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return text if len(text) <= REASON_LIMIT else text[: REASON_LIMIT - 3] + "..."
