@@ -1,0 +1,62 @@
+"""The job in hand, as a worker's callback and ``gcmd.job`` see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gearman.job import GearmanJob
+
+from .errors import PayloadError
+
+if TYPE_CHECKING:
+    from .connection import ServerConnection
+
+_UNDECODED = object()
+
+
+class WorkerJob(GearmanJob):
+    """A gearman job that decodes its payload when it is first asked for it.
+
+    So the payload is decoded in the thread that works on the job, and one that cannot be decoded fails that job only.
+    """
+
+    def __init__(
+        self,
+        connection: ServerConnection,
+        handle: str,
+        task: str,
+        unique: str | None,
+        payload: bytes,
+        decode: Callable[[bytes], Any],
+    ) -> None:
+        self.connection = connection
+        #: The server's name for the job, such as "H:host:42".
+        self.handle = handle
+        #: The gearman function, which is the queue's name.
+        self.task = task
+        #: The client's name for the job.
+        self.unique = unique
+        #: The bytes that the client sent.
+        self.payload = payload
+        #: Whether the job has its WORK_COMPLETE, WORK_FAIL or WORK_EXCEPTION.
+        self.answered = False
+        #: Whether its connection was lost: the server has put the job back into the queue.
+        self.abandoned = False
+        self._decode = decode
+        self._data = _UNDECODED
+
+    @property
+    def queue(self) -> str:
+        """The queue's name: gearman's function."""
+        return str(self.task)
+
+    @property
+    def data(self) -> Any:
+        """The decoded payload. PayloadError when it cannot be decoded."""
+        if self._data is _UNDECODED:
+            try:
+                self._data = self._decode(self.payload)
+            except Exception as error:
+                raise PayloadError(f"the payload cannot be decoded: {type(error).__name__}: {error}") from error
+        return self._data

@@ -1,0 +1,115 @@
+"""One job server through all its outages: dialling it, being connected, waiting to dial again."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+
+from .address import Address
+from .backoff import Outage
+from .connection import ServerConnection, open_socket
+from .grabs import NEVER, Lane
+from .job import WorkerJob
+
+
+class Dial(threading.Thread):
+    """One attempt to connect, in a thread of its own: a name that does not resolve, or a host that drops packets,
+    must not keep the jobs of the other servers waiting.
+    """
+
+    def __init__(self, address: Address, done: Callable[[Dial], None]) -> None:
+        super().__init__(name=f"gearmancmd-dial-{address}", daemon=True)
+        self.socket: socket.socket | None = None
+        self.error: Exception | None = None
+        self._address = address
+        self._done = done
+        self._attempt: socket.socket | None = None
+        self._abandoned = False
+
+    def run(self) -> None:
+        """Connect, and report to `done`."""
+        try:
+            opened = open_socket(self._address, on_attempt=self._attempting)
+            if self._abandoned:
+                opened.close()
+                return
+            self.socket = opened
+        except Exception as error:  # whatever it is, the engine must hear of it: it waits for nothing else
+            self.error = error
+        self._done(self)
+
+    def _attempting(self, attempt: socket.socket) -> None:
+        self._attempt = attempt
+        if self._abandoned:
+            raise ConnectionAbortedError("the worker was stopped")
+
+    def abandon(self) -> None:
+        """Nobody waits for the connection any more. Looking up a name cannot be cut short: that thread is a daemon,
+        and ends when the resolver does.
+        """
+        self._abandoned = True
+        if self._attempt is not None:
+            try:
+                self._attempt.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # not yet connecting, or done
+        self.join(timeout=0.5)
+        if self.socket is not None:
+            self.socket.close()
+
+
+class Link:
+    """A server as the engine sees it. `lane` is its place among the grabs while it is connected, else None."""
+
+    def __init__(self, connection: ServerConnection) -> None:
+        self.connection = connection
+        self.lane: Lane | None = None
+        #: Jobs that this connection holds and that are not answered.
+        self.jobs: set[WorkerJob] = set()
+        #: Set once everything written so far has left.
+        self.fences: list[threading.Event] = []
+        self.dial: Dial | None = None
+        self.dial_at = 0.0
+        self.events = 0
+        self._outage = Outage(str(connection))
+
+    def due(self) -> float:
+        """When it is to be dialled."""
+        return NEVER if self.lane is not None or self.dial is not None else self.dial_at
+
+    def start_dialling(self, done: Callable[[Dial], None]) -> None:
+        """Try to connect, and have `done` called from another thread."""
+        self.dial = Dial(self.connection.address, done)
+        self.dial.start()
+
+    def connected(self, opened: socket.socket, lane: Lane) -> None:
+        """The server accepted the connection."""
+        self.dial = None
+        self.lane = lane
+        self.connection.adopt(opened)
+
+    def heard(self) -> None:
+        """A packet arrived."""
+        self._outage.heard()
+
+    def failed(self, why: object, now: float) -> None:
+        """It could not be dialled, or the connection broke. The server requeues what it held."""
+        self.dial = None
+        self.lane = None
+        self.dial_at = now + self._outage.failed(why)
+        self.abandon_jobs()
+        self.release_fences()
+        self.connection.close()
+
+    def abandon_jobs(self) -> None:
+        """The jobs go back to their queue with the connection."""
+        for job in self.jobs:
+            job.abandoned = True
+        self.jobs.clear()
+
+    def release_fences(self) -> None:
+        """Everything has left, or never will."""
+        for fence in self.fences:
+            fence.set()
+        self.fences.clear()
