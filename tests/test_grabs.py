@@ -1,0 +1,173 @@
+"""The scheduler of grabs: every rule of gearmand that it obeys, without a network."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gearmancmd.grabs import ASK_AGAIN, NEVER, GrabScheduler, Lane
+
+
+def grabs(scheduler: GrabScheduler, now: float = 0.0) -> dict[Lane, int]:
+    return dict(scheduler.grant(now))
+
+
+def assign(scheduler: GrabScheduler, lane: Lane) -> None:
+    lane.assigned()
+    scheduler.in_hand += 1
+
+
+def test_a_new_connection_is_asked_at_once():
+    scheduler = GrabScheduler(1)
+    lane = scheduler.join()
+    assert grabs(scheduler) == {lane: 1}
+    assert grabs(scheduler) == {}
+
+
+def test_with_one_slot_the_servers_take_turns():
+    scheduler = GrabScheduler(1)
+    lanes = [scheduler.join(), scheduler.join()]
+    order = []
+    for _ in range(4):
+        (lane,) = grabs(scheduler)
+        assign(scheduler, lane)
+        assert grabs(scheduler) == {}
+        scheduler.in_hand -= 1
+        order.append(lanes.index(lane))
+    assert order == [0, 1, 0, 1]
+
+
+def test_a_server_without_jobs_leaves_its_slot_to_the_other():
+    scheduler = GrabScheduler(1)
+    first, second = scheduler.join(), scheduler.join()
+    assert grabs(scheduler) == {first: 1}
+    assert first.refused(now=0.0)
+    assert grabs(scheduler) == {second: 1}
+
+
+def test_no_job_means_sleep_once_all_grabs_are_answered():
+    scheduler = GrabScheduler(8)
+    lane = scheduler.join()
+    grabs(scheduler)
+    assign(scheduler, lane)
+    assert grabs(scheduler) == {lane: 2}
+    assert not lane.refused(now=0.0)
+    assert grabs(scheduler) == {}
+    assert lane.refused(now=0.0)
+
+
+def test_a_job_behind_a_no_job_means_that_there_may_be_more():
+    scheduler = GrabScheduler(8)
+    lane = scheduler.join()
+    grabs(scheduler)
+    assign(scheduler, lane)
+    grabs(scheduler)
+    assert not lane.refused(now=0.0)
+    assign(scheduler, lane)
+    assert grabs(scheduler)
+
+
+def test_grabs_double_with_each_job_up_to_prefetch():
+    scheduler = GrabScheduler(8)
+    lane = scheduler.join()
+    counts = []
+    for _ in range(5):
+        counts.append(grabs(scheduler)[lane])
+        for _ in range(counts[-1]):
+            assign(scheduler, lane)
+        scheduler.in_hand = 0
+    assert counts == [1, 2, 8, 8, 8]
+
+
+def test_a_noop_without_a_free_slot_is_answered_by_a_grab_later():
+    scheduler = GrabScheduler(1)
+    first, second = scheduler.join(), scheduler.join()
+    grabs(scheduler)
+    assign(scheduler, first)
+    scheduler.in_hand = 0
+    assert grabs(scheduler) == {second: 1}
+    assert second.refused(now=0.0)
+    assert grabs(scheduler) == {first: 1}
+    assign(scheduler, first)
+    second.woken(now=10.0)
+    assert grabs(scheduler, 10.0) == {}
+    scheduler.in_hand = 0
+    assert grabs(scheduler, 20.0) == {second: 1}
+
+
+def test_a_sleeping_server_is_asked_again_every_few_seconds():
+    scheduler = GrabScheduler(1)
+    lane = scheduler.join()
+    grabs(scheduler)
+    assert lane.refused(now=100.0)
+    assert scheduler.due(100.0) == 100.0 + ASK_AGAIN
+    assert grabs(scheduler, 100.0 + ASK_AGAIN / 2) == {}
+    assert grabs(scheduler, 100.0 + ASK_AGAIN) == {lane: 1}
+
+
+def test_the_circle_of_an_epoch_job_is_slowed_down():
+    scheduler = GrabScheduler(1)
+    lane = scheduler.join()
+    now, turns = 0.0, 0
+    while now < 1.0:
+        if grabs(scheduler, now):
+            turns += 1
+            assert lane.refused(now)
+            lane.woken(now)
+        now = max(now + 0.0001, min(scheduler.due(now), 1.0))
+    assert turns < 25
+    grabs(scheduler, now + 1)
+    assign(scheduler, lane)
+    scheduler.in_hand = 0
+    assert grabs(scheduler, now + 1), "a job ends the pauses"
+
+
+def test_a_noop_long_after_going_to_sleep_is_answered_at_once():
+    scheduler = GrabScheduler(1)
+    lane = scheduler.join()
+    for now in range(50):
+        assert grabs(scheduler, now) == {lane: 1}
+        assert lane.refused(now)
+        lane.woken(now + 1)
+
+
+def test_nothing_falls_due_without_a_free_slot_or_a_server():
+    scheduler = GrabScheduler(1)
+    assert scheduler.due(0.0) == NEVER
+    lane = scheduler.join()
+    grabs(scheduler)
+    assert scheduler.due(0.0) == NEVER
+    assign(scheduler, lane)
+    assert scheduler.due(0.0) == NEVER
+
+
+def test_a_lost_connection_takes_its_grabs_along():
+    scheduler = GrabScheduler(1)
+    lane = scheduler.join()
+    grabs(scheduler)
+    scheduler.leave(lane)
+    assert grabs(scheduler) == {}
+    assert grabs(scheduler) == {} and (other := scheduler.join()) and grabs(scheduler) == {other: 1}
+
+
+@given(st.integers(1, 20), st.integers(1, 4), st.lists(st.sampled_from("jndw"), max_size=200), st.data())
+def test_jobs_and_grabs_never_exceed_prefetch_and_no_slot_lies_idle(prefetch, servers, events, data):
+    scheduler = GrabScheduler(prefetch)
+    lanes = [scheduler.join() for _ in range(servers)]
+    now = 0.0
+    for event in events:
+        now += 1.0
+        grabs(scheduler, now)
+        assert scheduler.in_hand + sum(lane.grabs for lane in lanes) <= prefetch
+        lane = data.draw(st.sampled_from(lanes))
+        if event == "j" and lane.grabs:
+            assign(scheduler, lane)
+        elif event == "n" and lane.grabs:
+            lane.refused(now)
+        elif event == "d" and scheduler.in_hand:
+            scheduler.in_hand -= 1
+        elif event == "w":
+            lane.woken(now)
+    scheduler.in_hand = 0
+    grabs(scheduler, now + 1)
+    assert not any(lane.awake and not lane.grabs for lane in lanes) or sum(lane.grabs for lane in lanes) == prefetch
