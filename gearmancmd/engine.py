@@ -1,0 +1,351 @@
+"""The worker's loop: one poll over the servers' sockets and the mailbox of other threads.
+
+It never works on a job itself but hands jobs over, in batches as they arrive, and goes on listening. What other threads
+want of it comes as calls through its mailbox; all that became ready in one turn leaves in one write a server.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import threading
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gearman import protocol as packets
+from gearman.errors import GearmanError
+
+from .connection import ServerConnection
+from .farewell import part
+from .grabs import GrabScheduler
+from .job import WorkerJob
+from .link import Dial, Link
+from .mailbox import Mailbox
+from .protocol import pack, to_text, to_wire
+
+if TYPE_CHECKING:
+    from .worker import EngineWorker
+
+logger = logging.getLogger("gearmancmd")
+
+_GRAB = pack(packets.GEARMAN_COMMAND_GRAB_JOB_UNIQ)
+_PRE_SLEEP = pack(packets.GEARMAN_COMMAND_PRE_SLEEP)
+
+#: Bytes of progress and data that a job may send ahead of the network, before its sender waits.
+UPDATES_AHEAD = 4 * 1024 * 1024
+
+
+class Engine:
+    """One run of a worker, from its first connection to its last. Made, run once, and thrown away.
+
+    `deliver` gets the jobs that arrived in one turn, in the engine's thread. Each must end in :meth:`answer` or
+    :meth:`release`, from whatever thread.
+    """
+
+    def __init__(self, worker: EngineWorker, deliver: Callable[[list[WorkerJob]], None]) -> None:
+        self._worker = worker
+        self._deliver = deliver
+        self._scheduler = GrabScheduler(worker.prefetch)
+        self._links = [Link(_checked(connection)) for connection in worker.connection_list]
+        self._connected: dict[int, Link] = {}
+        self._by_connection = {link.connection: link for link in self._links}
+        self._assigned: list[WorkerJob] = []
+        self._mailbox: Mailbox[tuple[Callable[..., None], tuple[object, ...]]] = Mailbox()
+        self._poll = select.poll()
+        self._thread: int | None = None
+        self._stopping = False
+        self._draining = False
+        self._ended = threading.Event()
+        self._retiring: set[str] = set()
+        self._updates = 0
+
+    # Called by the thread that is to run the loop.
+
+    def run(self, poll_timeout: float) -> None:
+        """Work until :meth:`stop`, or until the worker's after_poll returns False. It asks after_poll at least once in
+        `poll_timeout` seconds.
+        """
+        self._thread = threading.get_ident()
+        self._poll.register(self._mailbox, select.POLLIN)
+        activity = False
+        try:
+            while not self._stopping and self._worker.after_poll(activity):
+                activity = self._turn(poll_timeout)
+        finally:
+            self._part()
+            self._ended.set()
+
+    # Called from any thread, and from signal handlers.
+
+    def stop(self) -> None:
+        """Send what was answered so far, and leave. Jobs not answered go back to their queues."""
+        self._stopping = True
+        self._mailbox.ring()
+
+    def drain(self) -> None:
+        """Grab no more jobs."""
+        self._draining = True
+
+    def answer(self, job: WorkerJob, kind: int, *arguments: bytes) -> None:
+        """End a job with WORK_COMPLETE, WORK_FAIL or WORK_EXCEPTION. A second answer is not sent: the server would
+        call it an error (JOB_NOT_FOUND).
+        """
+        if job.answered:
+            logger.debug("job %s has its answer already", job.handle)
+            return
+        job.answered = True
+        self._call(self._answer, job, pack(kind, to_wire(job.handle), *arguments))
+
+    def release(self, job: WorkerJob) -> None:
+        """Nobody works on a job any more, whether it was answered or not."""
+        if not job.answered:
+            job.answered = True
+            self._call(self._release, job)
+
+    def update(self, job: WorkerJob, kind: int, *arguments: bytes) -> None:
+        """Tell of a job under way: WORK_STATUS, WORK_DATA or WORK_WARNING. Now and then it waits until the network has
+        taken what was sent before, so that a job that streams does not fill the memory.
+        """
+        packet = pack(kind, to_wire(job.handle), *arguments)
+        self._call(self._update, job, packet)
+        self._updates += len(packet)
+        if self._updates >= UPDATES_AHEAD:
+            self.wait_until_sent(job, None)
+
+    def wait_until_sent(self, job: WorkerJob, timeout: float | None) -> None:
+        """Wait until all that was written for a job has left, its server is lost, or `timeout` seconds are over."""
+        self._updates = 0
+        link = self._by_connection[job.connection]
+        if self.in_own_thread():
+            self._push_out(link, timeout)
+            return
+        fence = threading.Event()
+        self._call(self._fence, link, fence)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not fence.wait(0.5 if deadline is None else min(0.5, max(0.0, deadline - time.monotonic()))):
+            if self._ended.is_set() or (deadline is not None and time.monotonic() >= deadline):
+                return
+
+    def announce(self, packet: bytes) -> None:
+        """Tell all servers something about this worker."""
+        self._call(self._announce, packet)
+
+    def retire(self, task: str) -> None:
+        """Send CANT_DO for a function once no job of it is in hand: gearmand would requeue that job at once."""
+        self._call(self._retire, task)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopping
+
+    def in_own_thread(self) -> bool:
+        """Whether the caller is the thread that runs the loop."""
+        return threading.get_ident() == self._thread
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        if self.in_own_thread():
+            function(*arguments)
+        else:
+            self._mailbox.put((function, arguments))
+
+    # Everything below runs in the engine's thread.
+
+    def _turn(self, longest: float) -> bool:
+        """Wait for something to happen, for up to `longest` seconds, and deal with it. Whether there was anything."""
+        now = time.monotonic()
+        self._dial_due(now)
+        events = self._poll.poll(max(0.0, min(longest, self._due(now) - now)) * 1000)
+        for fd, event in events:
+            if fd in self._connected:
+                self._exchange(self._connected[fd], event)
+            else:
+                self._take_calls()
+        self.send()
+        if self._assigned:
+            jobs, self._assigned = self._assigned, []
+            self._deliver(jobs)
+            self.send()
+        return bool(events)
+
+    def _due(self, now: float) -> float:
+        dials = min(link.due() for link in self._links) if self._links else float("inf")
+        return min(dials, float("inf") if self._draining else self._scheduler.due(now))
+
+    def _take_calls(self) -> None:
+        for function, arguments in self._mailbox.drain():
+            function(*arguments)
+
+    # Connections.
+
+    def _dial_due(self, now: float) -> None:
+        for link in self._links:
+            if link.due() <= now:
+                link.start_dialling(partial(self._call, self._dialled, link))
+
+    def _dialled(self, link: Link, dial: Dial) -> None:
+        if dial.socket is None:
+            link.failed(dial.error, time.monotonic())
+            return
+        link.connected(dial.socket, self._scheduler.join())
+        self._connected[dial.socket.fileno()] = link
+        self._watch(link, select.POLLIN)
+        greeting = _greeting(self._worker.worker_client_id, self._worker.worker_abilities)
+        link.connection.write(b"".join(greeting))
+
+    def _watch(self, link: Link, events: int) -> None:
+        if events != link.events:
+            self._poll.register(link.connection, events)
+            link.events = events
+
+    def _lose(self, link: Link, why: object) -> None:
+        assert link.lane is not None
+        fd = link.connection.fileno()
+        self._poll.unregister(fd)
+        del self._connected[fd]
+        link.events = 0
+        self._scheduler.leave(link.lane)
+        # Jobs that wait to be delivered are gone too; those delivered hold their slots until they are released.
+        for job in [job for job in self._assigned if job in link.jobs]:
+            self._assigned.remove(job)
+            self._scheduler.in_hand -= 1
+        link.failed(why, time.monotonic())
+
+    # Packets in.
+
+    def _exchange(self, link: Link, event: int) -> None:
+        if event == select.POLLOUT:
+            return  # the sending is done once a turn, for all
+        try:
+            received = link.connection.receive()
+        except GearmanError as error:
+            self._lose(link, error)
+            return
+        if received:
+            link.heard()
+        for kind, arguments in received:
+            self._handle(link, kind, arguments)
+
+    def _handle(self, link: Link, kind: int, arguments: list[bytes]) -> None:
+        assert link.lane is not None
+        if kind == packets.GEARMAN_COMMAND_JOB_ASSIGN_UNIQ:
+            self._assign(link, *arguments)
+        elif kind == packets.GEARMAN_COMMAND_NO_JOB:
+            if link.lane.refused(time.monotonic()):
+                link.connection.write(_PRE_SLEEP)
+        elif kind == packets.GEARMAN_COMMAND_NOOP:
+            link.lane.woken(time.monotonic())
+        elif kind == packets.GEARMAN_COMMAND_ERROR:
+            self._worker.on_gearman_error(*map(to_text, arguments))
+        else:
+            logger.debug("packet %s of %s is none that a worker asks for", kind, link.connection)
+
+    def _assign(self, link: Link, handle: bytes, task: bytes, unique: bytes, payload: bytes) -> None:
+        assert link.lane is not None
+        link.lane.assigned()
+        name = to_text(task)
+        if name not in self._worker.worker_abilities:
+            return  # our CANT_DO crosses it on the way, and puts it back into the queue
+        decode = self._worker.data_encoder.decode
+        job = WorkerJob(link.connection, to_text(handle), name, to_text(unique), payload, decode)
+        self._scheduler.in_hand += 1
+        link.jobs.add(job)
+        self._assigned.append(job)
+
+    # Packets out.
+
+    def _answer(self, job: WorkerJob, packet: bytes) -> None:
+        if job.abandoned:
+            logger.warning("job %s was done in vain: its server was lost, and has requeued it", job.handle)
+        else:
+            self._by_connection[job.connection].connection.write(packet)
+        self._release(job)
+
+    def _release(self, job: WorkerJob) -> None:
+        self._scheduler.in_hand -= 1
+        self._by_connection[job.connection].jobs.discard(job)
+        if self._retiring:
+            self._send_retired()
+
+    def _update(self, job: WorkerJob, packet: bytes) -> None:
+        if not job.abandoned:
+            self._by_connection[job.connection].connection.write(packet)
+
+    def _fence(self, link: Link, fence: threading.Event) -> None:
+        link.fences.append(fence)
+        if link.lane is None:
+            link.release_fences()
+
+    def _announce(self, packet: bytes) -> None:
+        for link in self._connected.values():
+            assert link.lane is not None
+            link.connection.write(packet)
+            link.lane.may_have_work()  # CAN_DO wakes nobody who sleeps
+
+    def _retire(self, task: str) -> None:
+        self._retiring.add(task)
+        self._send_retired()
+
+    def _send_retired(self) -> None:
+        busy = {job.task for link in self._links for job in link.jobs}
+        for task in self._retiring - busy:
+            self._retiring.remove(task)
+            if task not in self._worker.worker_abilities:  # else it was registered again
+                self._announce(pack(packets.GEARMAN_COMMAND_CANT_DO, to_wire(task)))
+
+    def send(self) -> None:
+        """One write a server: answers, and the grabs for the slots that they freed."""
+        if not self._draining:
+            self._grab()
+        for link in list(self._connected.values()):
+            self._flush(link)
+
+    def _grab(self) -> None:
+        for lane, grabs in self._scheduler.grant(time.monotonic()):
+            next(link for link in self._links if link.lane is lane).connection.write(_GRAB * grabs)
+
+    def _flush(self, link: Link) -> None:
+        try:
+            sent = not link.connection.writable() or link.connection.flush()
+        except GearmanError as error:
+            self._lose(link, error)
+            return
+        self._watch(link, select.POLLIN if sent else select.POLLIN | select.POLLOUT)
+        if sent and link.fences:
+            link.release_fences()
+
+    def _push_out(self, link: Link, timeout: float | None) -> None:
+        """Send all that waits for one server, from within a job that the engine's own thread works on."""
+        deadline = float("inf") if timeout is None else time.monotonic() + timeout
+        self._flush(link)
+        while link.connection.writable() and time.monotonic() < deadline:
+            poll = select.poll()
+            poll.register(link.connection, select.POLLOUT)
+            poll.poll(500)
+            self._flush(link)
+
+    def _part(self) -> None:
+        self._take_calls()
+        for link in self._links:
+            if link.dial is not None:
+                link.dial.abandon()
+        part([link.connection for link in self._connected.values()])
+        for link in self._links:
+            link.abandon_jobs()
+            link.release_fences()
+
+
+def _checked(connection: object) -> ServerConnection:
+    if not isinstance(connection, ServerConnection):
+        raise TypeError(f"connection_class must be a gearmancmd ServerConnection, not {type(connection).__name__}")
+    return connection
+
+
+def _greeting(client_id: str | None, tasks: Iterable[str]) -> list[bytes]:
+    """What a new connection is told first: SET_CLIENT_ID and a CAN_DO for each function, once (a second one would
+    count as a second worker in `status`).
+    """
+    hello = [pack(packets.GEARMAN_COMMAND_SET_CLIENT_ID, to_wire(client_id))] if client_id is not None else []
+    return hello + [pack(packets.GEARMAN_COMMAND_CAN_DO, to_wire(task)) for task in tasks]

@@ -1,0 +1,62 @@
+"""What threads hand each other."""
+
+from __future__ import annotations
+
+import select
+import threading
+
+from gearmancmd.mailbox import Mailbox
+
+
+def test_items_come_out_in_order_and_once():
+    mailbox: Mailbox[int] = Mailbox()
+    mailbox.put(1)
+    mailbox.put_all([2, 3])
+    assert mailbox.take(30) == [1, 2, 3]
+    assert mailbox.take(0) == []
+
+
+def test_a_ring_wakes_without_an_item():
+    mailbox: Mailbox[int] = Mailbox()
+    threading.Timer(0.01, mailbox.ring).start()
+    assert mailbox.take(30) == []
+
+
+def test_a_selector_sees_that_there_is_something():
+    mailbox: Mailbox[int] = Mailbox()
+    poll = select.poll()
+    poll.register(mailbox, select.POLLIN)
+    assert not poll.poll(0)
+    mailbox.put(1)
+    assert poll.poll(0)
+    assert mailbox.drain() == [1]
+    assert not poll.poll(0)
+
+
+def test_any_number_of_rings_does_not_block():
+    mailbox: Mailbox[int] = Mailbox()
+    for _ in range(200_000):
+        mailbox.ring()
+    mailbox.put(1)
+    assert mailbox.take(30) == [1]
+
+
+def test_nothing_is_lost_between_threads():
+    mailbox: Mailbox[tuple[int, int]] = Mailbox()
+
+    def write(writer: int) -> None:
+        for number in range(5000):
+            mailbox.put((writer, number))
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for writer in writers:
+        writer.start()
+    taken: list[tuple[int, int]] = []
+    while len(taken) < 20_000:
+        batch = mailbox.take(30)
+        assert batch or len(taken) == 20_000, "an item was put, and nobody rang"
+        taken += batch
+    for writer in writers:
+        writer.join()
+    for number in range(4):
+        assert [n for w, n in taken if w == number] == list(range(5000))
