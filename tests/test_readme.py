@@ -1,0 +1,102 @@
+"""Each Python block of the README is run as it stands, in a process of its own, and driven by gear's client."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pickle
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import trustme
+
+from gearmancmd.server import EmbeddedServer
+from tests.calling import Caller
+from tests.running import ENVIRONMENT, ROOT, ExampleProcess
+
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+class Call(NamedTuple):
+    """A task for a block's queue, and what the client is to see."""
+
+    queue: str
+    task: Any
+    state: str
+    data: bytes
+
+
+REVERSE = {"command": "reverse", "message": "Hello"}
+CALLS = [
+    Call("queue", REVERSE, "complete", b'"olleH"'),
+    Call("progress", {"command": "total", "numbers": [1, 2]}, "complete", b'{"so far":3}"nearly done"3'),
+    Call("mail", {"to": "ada"}, "complete", b'"sent to ada"'),
+    Call("post", {"urgent": True}, "complete", b'"sent at once"'),
+    Call("printer", {"command": "print"}, "exception", b""),
+    Call("plain", {"command": "print"}, "failed", b""),
+    Call("service", REVERSE, "complete", b'"olleH"'),
+    Call("pickle", pickle.dumps(REVERSE), "complete", pickle.dumps("olleH")),
+    Call("by-itself", "Hello", "complete", b'"olleH"'),
+]
+WORKERS = {call.queue: next(block for block in BLOCKS if f'"{call.queue}"' in block) for call in CALLS}
+
+
+class PublicServer(NamedTuple):
+    """What listens on the port that the README names."""
+
+    host: str
+    port: int
+
+
+@pytest.fixture(scope="module")
+def port_4730() -> Iterator[PublicServer]:
+    """A server on gearmand's own port: the embedded one, or a gearmand that is there already."""
+    server = PublicServer("127.0.0.1", 4730)
+    with contextlib.ExitStack() as stack:
+        try:
+            socket.create_connection(server, timeout=5).close()
+        except OSError:
+            stack.enter_context(EmbeddedServer(port=4730))
+        yield server
+
+
+@pytest.mark.parametrize("call", CALLS, ids=[call.queue for call in CALLS])
+def test_a_worker_of_the_readme(port_4730, call, tmp_path: Path):
+    script = tmp_path / "worker.py"
+    script.write_text(WORKERS[call.queue], "utf-8")
+    process = ExampleProcess(str(script))
+    try:
+        with Caller(port_4730) as client:
+            outcome = client.call(call.queue, call.task)
+    finally:
+        process.interrupt()
+        process.end()
+    assert (outcome.state, outcome.data) == (call.state, call.data), process.lines
+    if call.state == "exception":
+        assert json.loads(outcome.exception or b"") == "out of paper"
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block not in WORKERS.values()])
+def test_a_block_that_is_no_worker(block, tmp_path: Path):
+    authority = trustme.CA()
+    certificate = authority.issue_cert("worker.example")
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    certificate.private_key_pem.write_to_path(str(tmp_path / "worker.key"))
+    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "worker.pem"))
+    subprocess.run([sys.executable, "-c", block], check=True, cwd=tmp_path, env=ENVIRONMENT, timeout=60)
+
+
+def test_every_block_that_works_is_driven():
+    assert not [block for block in BLOCKS if block not in WORKERS.values() and re.search(r"\.(run|work)\(\)", block)]
+
+
+def test_the_readmes_example_is_the_one_in_examples():
+    example = (ROOT / "examples" / "reverse.py").read_text("utf-8")
+    assert 'def reverse(self, gcmd, task):\n        return task["message"][::-1]' in example

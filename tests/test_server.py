@@ -1,0 +1,60 @@
+"""The embedded development server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from gearmancmd import GearmanCMD, GearmanCMDQueue
+from gearmancmd.server import EmbeddedServer
+from tests.calling import Caller
+from tests.running import ROOT
+from tests.waiting import wait_for
+
+
+class Queue(GearmanCMDQueue):
+    def reverse(self, gcmd, task):
+        return task["message"][::-1]
+
+
+def test_it_serves_for_the_time_of_its_block(run):
+    with EmbeddedServer() as server, Caller(server) as client:
+        run(GearmanCMD([server.address]).register_task("q", Queue()))
+        assert client.call("q", {"command": "reverse", "message": "Hello"}).data == b'"olleH"'
+
+
+def test_it_listens_where_it_is_told():
+    with EmbeddedServer() as first:
+        port = first.port
+    with EmbeddedServer(port=port) as server:
+        assert server.address == f"127.0.0.1:{port}"
+
+
+def test_it_leaves_no_thread_behind():
+    before = threading.active_count()
+    for _ in range(5):
+        with EmbeddedServer():
+            pass
+    wait_for(lambda: threading.active_count() <= before, "the threads to be gone")
+
+
+def test_a_port_that_is_taken_is_an_error():
+    with EmbeddedServer() as server, pytest.raises(OSError, match=str(server.port)):
+        EmbeddedServer(port=server.port).__enter__()
+
+
+def test_without_gear_the_extra_is_named():
+    source = (
+        "import sys; sys.modules['gear'] = None\n"
+        "try:\n    import gearmancmd.server\n"
+        "except ImportError as error:\n    print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, cwd=ROOT)
+    assert "pip install 'gearmancmd[embedded]'" in done.stdout, done
+
+
+def test_the_docstring_says_what_production_uses():
+    assert "gearmand" in (EmbeddedServer.__doc__ or "")
