@@ -129,10 +129,11 @@ class GearmanCMD:
 
     def _work(self, session: Session, stop_trigger: StopTrigger | None) -> None:
         while not (session.stopped or (stop_trigger is not None and stop_trigger.is_set())):
-            for job in session.jobs.take(self.poll_timeout):
+            jobs = session.jobs.take(self.poll_timeout)
+            for job in jobs:
                 if session.stopped or (stop_trigger is not None and stop_trigger.is_set()):
                     return  # the jobs not begun go back to the queue with the connection
-                session.work_on(job)
+                session.work_on(job, last=job is jobs[-1])
 
     # One job.
 

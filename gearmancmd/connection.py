@@ -23,9 +23,6 @@ CONNECT_TIMEOUT = 5.0
 RECEIVE_SIZE = 64 * 1024
 LARGEST_RECEIVE = 4 * 1024 * 1024
 
-#: Bytes handed to the kernel at a time.
-SEND_SIZE = 4 * 1024 * 1024
-
 # Seconds until an idle or mute peer is taken for dead: a first probe after 30, then three at 10 s. The same limit
 # holds for data that nobody acknowledges: without it Linux would wait a quarter of an hour.
 _KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 60_000))
@@ -95,7 +92,7 @@ class ServerConnection(GearmanConnection):
         self.gearman_socket: socket.socket | None = None
         self._reader = PacketReader()
         self._pieces: list[bytes] = []
-        self._sending = memoryview(b"")
+        self._sending: bytes | memoryview = b""
 
     def connect(self) -> None:
         """Open the connection, blocking for up to CONNECT_TIMEOUT seconds an address. gearman's ConnectionError."""
@@ -147,17 +144,17 @@ class ServerConnection(GearmanConnection):
     def flush(self) -> bool:
         """Send what the kernel takes; True when nothing is left. gearman's ConnectionError when the server is gone."""
         assert self.gearman_socket is not None
-        while self._sending or self._pieces:
+        while self._pieces or self._sending:
             if not self._sending:
-                self._sending = memoryview(b"".join(self._pieces))
+                self._sending = b"".join(self._pieces)
                 self._pieces.clear()
             try:
-                sent = self.gearman_socket.send(self._sending[:SEND_SIZE])
+                sent = self.gearman_socket.send(self._sending)
             except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 return False
             except OSError as error:
                 self.throw_exception(exception=error)
-            self._sending = self._sending[sent:]
+            self._sending = memoryview(self._sending)[sent:] if sent < len(self._sending) else b""
         return True
 
     def throw_exception(self, message: str | None = None, exception: Exception | None = None) -> None:

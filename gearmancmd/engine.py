@@ -1,7 +1,9 @@
-"""The worker's loop: one poll over the servers' sockets and the mailbox of other threads.
+"""The worker's loop: one poll over the servers' sockets and a bell for other threads.
 
 It never works on a job itself but hands jobs over, in batches as they arrive, and goes on listening. What other threads
-want of it comes as calls through its mailbox; all that became ready in one turn leaves in one write a server.
+want of it they do themselves under its lock, which it holds whenever it is not waiting; then they ring. The dispatcher
+sends the last answer of a batch itself too, and the grab for the free slot with it: a hand-over to this thread and
+its wake-up cost more than the job.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import logging
 import select
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,11 +22,11 @@ from gearman.errors import GearmanError
 
 from .connection import ServerConnection
 from .farewell import part
-from .grabs import GrabScheduler
+from .grabs import NEVER, GrabScheduler
 from .job import WorkerJob
 from .link import Dial, Link
-from .mailbox import Mailbox
-from .protocol import pack, to_text, to_wire
+from .mailbox import Bell
+from .protocol import Packet, pack, to_text, to_wire
 
 if TYPE_CHECKING:
     from .worker import EngineWorker
@@ -41,7 +44,7 @@ class Engine:
     """One run of a worker, from its first connection to its last. Made, run once, and thrown away.
 
     `deliver` gets the jobs that arrived in one turn, in the engine's thread. Each must end in :meth:`answer` or
-    :meth:`release`, from whatever thread.
+    :meth:`release`, from whatever thread; see :attr:`sender` for one that sends its answers itself.
     """
 
     def __init__(self, worker: EngineWorker, deliver: Callable[[list[WorkerJob]], None]) -> None:
@@ -50,16 +53,22 @@ class Engine:
         self._scheduler = GrabScheduler(worker.prefetch)
         self._links = [Link(_checked(connection)) for connection in worker.connection_list]
         self._connected: dict[int, Link] = {}
-        self._by_connection = {link.connection: link for link in self._links}
         self._assigned: list[WorkerJob] = []
-        self._mailbox: Mailbox[tuple[Callable[..., None], tuple[object, ...]]] = Mailbox()
+        # Answers on their way to their servers: put here without the lock, for 64 short jobs in a row would fight
+        # with the engine's thread for it 64 times.
+        self._answers: deque[tuple[WorkerJob, bytes]] = deque()
+        self._bell = Bell()
         self._poll = select.poll()
+        # Held by whoever changes links, lanes or what is to be sent; never while waiting or while a job is worked on.
+        self._lock = threading.RLock()
         self._thread: int | None = None
         self._stopping = False
         self._draining = False
         self._ended = threading.Event()
         self._retiring: set[str] = set()
         self._updates = 0
+        #: The thread that calls send() right after its next answer: nobody needs to be woken for that answer.
+        self.sender: int | None = None
 
     # Called by the thread that is to run the loop.
 
@@ -68,21 +77,21 @@ class Engine:
         `poll_timeout` seconds.
         """
         self._thread = threading.get_ident()
-        self._poll.register(self._mailbox, select.POLLIN)
+        self._poll.register(self._bell, select.POLLIN)
         activity = False
         try:
             while not self._stopping and self._worker.after_poll(activity):
                 activity = self._turn(poll_timeout)
         finally:
-            self._part()
             self._ended.set()
+            self._part()
 
     # Called from any thread, and from signal handlers.
 
     def stop(self) -> None:
         """Send what was answered so far, and leave. Jobs not answered go back to their queues."""
         self._stopping = True
-        self._mailbox.ring()
+        self._bell.insist()
 
     def drain(self) -> None:
         """Grab no more jobs."""
@@ -96,20 +105,27 @@ class Engine:
             logger.debug("job %s has its answer already", job.handle)
             return
         job.answered = True
-        self._call(self._answer, job, pack(kind, to_wire(job.handle), *arguments))
+        self._answers.append((job, pack(kind, job.wire_handle, *arguments)))
+        if threading.get_ident() != self.sender:
+            self._wake()
 
     def release(self, job: WorkerJob) -> None:
         """Nobody works on a job any more, whether it was answered or not."""
         if not job.answered:
             job.answered = True
-            self._call(self._release, job)
+            with self._lock:
+                self._release(job)
+            self._wake()
 
     def update(self, job: WorkerJob, kind: int, *arguments: bytes) -> None:
         """Tell of a job under way: WORK_STATUS, WORK_DATA or WORK_WARNING. Now and then it waits until the network has
         taken what was sent before, so that a job that streams does not fill the memory.
         """
-        packet = pack(kind, to_wire(job.handle), *arguments)
-        self._call(self._update, job, packet)
+        packet = pack(kind, job.wire_handle, *arguments)
+        with self._lock:
+            if not job.abandoned:
+                job.link.connection.write(packet)
+        self._wake()
         self._updates += len(packet)
         if self._updates >= UPDATES_AHEAD:
             self.wait_until_sent(job, None)
@@ -117,12 +133,14 @@ class Engine:
     def wait_until_sent(self, job: WorkerJob, timeout: float | None) -> None:
         """Wait until all that was written for a job has left, its server is lost, or `timeout` seconds are over."""
         self._updates = 0
-        link = self._by_connection[job.connection]
+        link = job.link
         if self.in_own_thread():
             self._push_out(link, timeout)
             return
         fence = threading.Event()
-        self._call(self._fence, link, fence)
+        with self._lock:
+            self._fence(link, fence)
+        self._wake()
         deadline = None if timeout is None else time.monotonic() + timeout
         while not fence.wait(0.5 if deadline is None else min(0.5, max(0.0, deadline - time.monotonic()))):
             if self._ended.is_set() or (deadline is not None and time.monotonic() >= deadline):
@@ -130,11 +148,27 @@ class Engine:
 
     def announce(self, packet: bytes) -> None:
         """Tell all servers something about this worker."""
-        self._call(self._announce, packet)
+        with self._lock:
+            self._announce(packet)
+        self._wake()
 
     def retire(self, task: str) -> None:
         """Send CANT_DO for a function once no job of it is in hand: gearmand would requeue that job at once."""
-        self._call(self._retire, task)
+        with self._lock:
+            self._retiring.add(task)
+            self._send_retired()
+        self._wake()
+
+    def send(self) -> None:
+        """One write a server: the answers so far, and the grabs for the slots that they freed."""
+        with self._lock:
+            while self._answers:
+                self._answer(*self._answers.popleft())
+            if self._scheduler.free > 0 and not self._draining:
+                self._grab()
+            for link in list(self._connected.values()):
+                if link.connection.writable() or link.fences:
+                    self._flush(link)
 
     @property
     def stopping(self) -> bool:
@@ -145,47 +179,51 @@ class Engine:
         """Whether the caller is the thread that runs the loop."""
         return threading.get_ident() == self._thread
 
-    def _call(self, function: Callable[..., None], *arguments: object) -> None:
-        if self.in_own_thread():
-            function(*arguments)
-        else:
-            self._mailbox.put((function, arguments))
+    def _wake(self) -> None:
+        if not self.in_own_thread():
+            self._bell.ring()
 
-    # Everything below runs in the engine's thread.
+    # Everything below runs under the lock, or in the engine's thread before and after it waits.
 
     def _turn(self, longest: float) -> bool:
         """Wait for something to happen, for up to `longest` seconds, and deal with it. Whether there was anything."""
-        now = time.monotonic()
-        self._dial_due(now)
-        events = self._poll.poll(max(0.0, min(longest, self._due(now) - now)) * 1000)
-        for fd, event in events:
-            if fd in self._connected:
-                self._exchange(self._connected[fd], event)
-            else:
-                self._take_calls()
-        self.send()
-        if self._assigned:
-            jobs, self._assigned = self._assigned, []
-            self._deliver(jobs)
+        with self._lock:
+            wait = self._wait(longest)
+        events = self._poll.poll(wait * 1000)
+        received = [self._receive(self._connected.get(fd)) for fd, event in events if event != select.POLLOUT]
+        with self._lock:
+            for link, arrived, error in filter(None, received):
+                self._take(link, arrived, error)
             self.send()
+            jobs, self._assigned = self._assigned, []
+        if jobs:
+            self._deliver(jobs)
         return bool(events)
 
-    def _due(self, now: float) -> float:
-        dials = min(link.due() for link in self._links) if self._links else float("inf")
-        return min(dials, float("inf") if self._draining else self._scheduler.due(now))
-
-    def _take_calls(self) -> None:
-        for function, arguments in self._mailbox.drain():
-            function(*arguments)
+    def _wait(self, longest: float) -> float:
+        """Seconds until there is something to do by itself; servers that are due are dialled now."""
+        now = time.monotonic()
+        due = NEVER if self._draining else self._scheduler.due(now)
+        if len(self._connected) < len(self._links):
+            self._dial_due(now)
+            due = min(due, *(link.due() for link in self._links))
+        return max(0.0, min(longest, due - now))
 
     # Connections.
 
     def _dial_due(self, now: float) -> None:
         for link in self._links:
             if link.due() <= now:
-                link.start_dialling(partial(self._call, self._dialled, link))
+                link.start_dialling(partial(self._dialled, link))
 
     def _dialled(self, link: Link, dial: Dial) -> None:
+        """Called by the thread that dialled."""
+        with self._lock:
+            if not self._ended.is_set():
+                self._connect(link, dial)
+        self._wake()
+
+    def _connect(self, link: Link, dial: Dial) -> None:
         if dial.socket is None:
             link.failed(dial.error, time.monotonic())
             return
@@ -199,6 +237,7 @@ class Engine:
         if events != link.events:
             self._poll.register(link.connection, events)
             link.events = events
+            self._wake()  # a poll that is under way does not see it
 
     def _lose(self, link: Link, why: object) -> None:
         assert link.lane is not None
@@ -210,20 +249,29 @@ class Engine:
         # Jobs that wait to be delivered are gone too; those delivered hold their slots until they are released.
         for job in [job for job in self._assigned if job in link.jobs]:
             self._assigned.remove(job)
-            self._scheduler.in_hand -= 1
+            self._scheduler.finished()
         link.failed(why, time.monotonic())
+        self._wake()
 
     # Packets in.
 
-    def _exchange(self, link: Link, event: int) -> None:
-        if event == select.POLLOUT:
-            return  # the sending is done once a turn, for all
+    def _receive(self, link: Link | None) -> tuple[Link, list[Packet], GearmanError | None] | None:
+        """What one server sent; without the lock, for only the engine's thread reads. None for the bell."""
+        if link is None:
+            self._bell.answer()
+            return None
         try:
-            received = link.connection.receive()
+            return link, link.connection.receive(), None
         except GearmanError as error:
+            return link, [], error
+
+    def _take(self, link: Link, received: list[Packet], error: GearmanError | None) -> None:
+        if link.lane is None:
+            return  # lost meanwhile, by a thread that could not send
+        if error is not None:
             self._lose(link, error)
             return
-        if received:
+        if link.silent and received:
             link.heard()
         for kind, arguments in received:
             self._handle(link, kind, arguments)
@@ -233,7 +281,7 @@ class Engine:
         if kind == packets.GEARMAN_COMMAND_JOB_ASSIGN_UNIQ:
             self._assign(link, *arguments)
         elif kind == packets.GEARMAN_COMMAND_NO_JOB:
-            if link.lane.refused(time.monotonic()):
+            if self._scheduler.refused(link.lane, time.monotonic()):
                 link.connection.write(_PRE_SLEEP)
         elif kind == packets.GEARMAN_COMMAND_NOOP:
             link.lane.woken(time.monotonic())
@@ -247,10 +295,10 @@ class Engine:
         link.lane.assigned()
         name = to_text(task)
         if name not in self._worker.worker_abilities:
+            self._scheduler.finished()
             return  # our CANT_DO crosses it on the way, and puts it back into the queue
         decode = self._worker.data_encoder.decode
-        job = WorkerJob(link.connection, to_text(handle), name, to_text(unique), payload, decode)
-        self._scheduler.in_hand += 1
+        job = WorkerJob(link, handle, name, unique, payload, decode)
         link.jobs.add(job)
         self._assigned.append(job)
 
@@ -260,18 +308,14 @@ class Engine:
         if job.abandoned:
             logger.warning("job %s was done in vain: its server was lost, and has requeued it", job.handle)
         else:
-            self._by_connection[job.connection].connection.write(packet)
+            job.link.connection.write(packet)
         self._release(job)
 
     def _release(self, job: WorkerJob) -> None:
-        self._scheduler.in_hand -= 1
-        self._by_connection[job.connection].jobs.discard(job)
+        self._scheduler.finished()
+        job.link.jobs.discard(job)
         if self._retiring:
             self._send_retired()
-
-    def _update(self, job: WorkerJob, packet: bytes) -> None:
-        if not job.abandoned:
-            self._by_connection[job.connection].connection.write(packet)
 
     def _fence(self, link: Link, fence: threading.Event) -> None:
         link.fences.append(fence)
@@ -284,10 +328,6 @@ class Engine:
             link.connection.write(packet)
             link.lane.may_have_work()  # CAN_DO wakes nobody who sleeps
 
-    def _retire(self, task: str) -> None:
-        self._retiring.add(task)
-        self._send_retired()
-
     def _send_retired(self) -> None:
         busy = {job.task for link in self._links for job in link.jobs}
         for task in self._retiring - busy:
@@ -295,16 +335,12 @@ class Engine:
             if task not in self._worker.worker_abilities:  # else it was registered again
                 self._announce(pack(packets.GEARMAN_COMMAND_CANT_DO, to_wire(task)))
 
-    def send(self) -> None:
-        """One write a server: answers, and the grabs for the slots that they freed."""
-        if not self._draining:
-            self._grab()
-        for link in list(self._connected.values()):
-            self._flush(link)
-
     def _grab(self) -> None:
-        for lane, grabs in self._scheduler.grant(time.monotonic()):
+        now = time.monotonic()
+        for lane, grabs in self._scheduler.grant(now):
             next(link for link in self._links if link.lane is lane).connection.write(_GRAB * grabs)
+        if self._scheduler.due(now) < NEVER:
+            self._wake()  # to wait no longer than that
 
     def _flush(self, link: Link) -> None:
         try:
@@ -327,11 +363,15 @@ class Engine:
             self._flush(link)
 
     def _part(self) -> None:
-        self._take_calls()
+        with self._lock:
+            while self._answers:
+                self._answer(*self._answers.popleft())
+            connections = [link.connection for link in self._connected.values()]
+            self._connected.clear()
         for link in self._links:
             if link.dial is not None:
                 link.dial.abandon()
-        part([link.connection for link in self._connected.values()])
+        part(connections)
         for link in self._links:
             link.abandon_jobs()
             link.release_fences()

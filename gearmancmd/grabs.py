@@ -59,12 +59,8 @@ class Lane:
         """There is a reason of our own to ask again, such as a function just registered."""
         self.awake = True
 
-    def granted(self, grabs: int) -> None:
-        """So many GRAB_JOBs are sent."""
-        self.grabs += grabs
-
     def assigned(self) -> None:
-        """JOB_ASSIGN arrived: there may be more where it came from."""
+        """JOB_ASSIGN arrived: there may be more where it came from. The slot of the grab is now the job's."""
         self.grabs -= 1
         self._dry = False
         self._pause = 0.0
@@ -72,7 +68,7 @@ class Lane:
             self._window *= 2
 
     def refused(self, now: float) -> bool:
-        """NO_JOB arrived. True when it is time for PRE_SLEEP: no other grab is still to be answered."""
+        """NO_JOB arrived. Whether it is time for PRE_SLEEP: no other grab is still to be answered."""
         self.grabs -= 1
         self._window = 1
         self._dry = self.grabs > 0
@@ -105,34 +101,45 @@ class GrabScheduler:
     """Shares `prefetch` slots out among the connections that are up."""
 
     def __init__(self, prefetch: int) -> None:
-        self.prefetch = prefetch
-        #: Jobs assigned to us that the dispatcher has not done with.
-        self.in_hand = 0
+        self._prefetch = prefetch
+        #: Slots that no job and no grab has.
+        self.free = prefetch
         self._turns: deque[Lane] = deque()
 
     def join(self) -> Lane:
         """A connection is up. Its server may have work."""
-        lane = Lane(self.prefetch)
+        lane = Lane(self._prefetch)
         self._turns.append(lane)
         return lane
 
     def leave(self, lane: Lane) -> None:
-        """A connection is gone, and with it the grabs that it has not answered."""
+        """A connection is gone, and with it the grabs that it has not answered. Its jobs keep their slots until
+        they are :meth:`finished`.
+        """
         self._turns.remove(lane)
+        self.free += lane.grabs
+
+    def refused(self, lane: Lane, now: float) -> bool:
+        """NO_JOB arrived. Whether it is time for PRE_SLEEP."""
+        self.free += 1
+        return lane.refused(now)
+
+    def finished(self) -> None:
+        """We have done with a job, however it ended."""
+        self.free += 1
 
     def grant(self, now: float) -> list[tuple[Lane, int]]:
         """The connections to send GRAB_JOB to, each with how many; they count as sent. Slots go round in turn."""
-        free = self._free()
-        if free <= 0:
+        if self.free <= 0:
             return []
         wants = [(lane, wanted) for lane in self._turns if (wanted := lane.wanted(now)) > 0]
         grants = []
-        while wants and free > 0:
-            share = max(1, free // len(wants))
+        while wants and self.free > 0:
+            share = max(1, self.free // len(wants))
             lane, wanted = wants.pop(0)
             grabs = min(wanted, share)
-            lane.granted(grabs)
-            free -= grabs
+            lane.grabs += grabs
+            self.free -= grabs
             grants.append((lane, grabs))
             self._to_the_back(lane)
         return grants
@@ -143,9 +150,6 @@ class GrabScheduler:
 
     def due(self, now: float) -> float:
         """The time at which :meth:`grant`, asked at `now`, may have more to give by itself."""
-        if self._free() <= 0:
+        if self.free <= 0:
             return NEVER
         return min((lane.due(now) for lane in self._turns), default=NEVER)
-
-    def _free(self) -> int:
-        return self.prefetch - self.in_hand - sum(lane.grabs for lane in self._turns)

@@ -8,43 +8,54 @@ from typing import TYPE_CHECKING, Any
 from gearman.job import GearmanJob
 
 from .errors import PayloadError
+from .protocol import to_text
 
 if TYPE_CHECKING:
     from .connection import ServerConnection
+    from .link import Link
 
 _UNDECODED = object()
 
 
 class WorkerJob(GearmanJob):
-    """A gearman job that decodes its payload when it is first asked for it.
+    """A gearman job that decodes what the server sent when it is first asked for it.
 
     So the payload is decoded in the thread that works on the job, and one that cannot be decoded fails that job only.
     """
 
     def __init__(
-        self,
-        connection: ServerConnection,
-        handle: str,
-        task: str,
-        unique: str | None,
-        payload: bytes,
-        decode: Callable[[bytes], Any],
+        self, link: Link, handle: bytes, task: str, unique: bytes, payload: bytes, decode: Callable[[bytes], Any]
     ) -> None:
-        self.connection = connection
-        #: The server's name for the job, such as "H:host:42".
-        self.handle = handle
+        #: The server that assigned it.
+        self.link = link
+        #: The server's name for it, as it travels.
+        self.wire_handle = handle
         #: The gearman function, which is the queue's name.
         self.task = task
-        #: The client's name for the job.
-        self.unique = unique
         #: The bytes that the client sent.
         self.payload = payload
         #: Whether the job has its WORK_COMPLETE, WORK_FAIL or WORK_EXCEPTION.
         self.answered = False
         #: Whether its connection was lost: the server has put the job back into the queue.
         self.abandoned = False
+        self._unique = unique
         self._decode = decode
         self._data = _UNDECODED
+
+    @property
+    def connection(self) -> ServerConnection:
+        """The connection that it came by."""
+        return self.link.connection
+
+    @property
+    def handle(self) -> str:
+        """The server's name for the job, such as "H:host:42"."""
+        return to_text(self.wire_handle)
+
+    @property
+    def unique(self) -> str:
+        """The client's name for the job."""
+        return to_text(self._unique)
 
     @property
     def queue(self) -> str:

@@ -72,6 +72,8 @@ class Link:
         self.dial: Dial | None = None
         self.dial_at = 0.0
         self.events = 0
+        #: Whether nothing was heard from it since it was connected.
+        self.silent = True
         self._outage = Outage(str(connection))
 
     def due(self) -> float:
@@ -87,10 +89,12 @@ class Link:
         """The server accepted the connection."""
         self.dial = None
         self.lane = lane
+        self.silent = True
         self.connection.adopt(opened)
 
     def heard(self) -> None:
-        """A packet arrived."""
+        """The first packet arrived."""
+        self.silent = False
         self._outage.heard()
 
     def failed(self, why: object, now: float) -> None:

@@ -25,8 +25,9 @@ _SPLITS = {kind: len(names) - 1 for kind, names in GEARMAN_PARAMS_FOR_COMMAND.it
 
 def pack(kind: int, *arguments: bytes) -> bytes:
     """One request, ready to be sent. ValueError for a NUL in any argument but the last: it would split there."""
-    if any(b"\0" in argument for argument in arguments[:-1]):
-        raise ValueError(f"NUL byte in an argument of packet {kind}: {arguments[:-1]!r}")
+    for argument in arguments[:-1]:
+        if b"\0" in argument:
+            raise ValueError(f"NUL byte in an argument of packet {kind}: {arguments[:-1]!r}")
     body = b"\0".join(arguments)
     return _HEADER.pack(REQUEST, kind, len(body)) + body
 

@@ -35,15 +35,23 @@ class Session:
         self.discard_result = self.discard_result or discard_result
         self.stopped = True
         self._engine.drain()
-        self.jobs.ring()
+        self.jobs.wake()
 
     def fail(self, error: BaseException) -> None:
         """Stop, and have run() raise `error` once the job in hand is answered."""
         self._failure = self._failure or error
         self.stopped = True
 
-    def work_on(self, job: WorkerJob) -> None:
-        """Work on a job, unless its server was lost and has requeued it."""
+    def work_on(self, job: WorkerJob, last: bool) -> None:
+        """Work on a job, unless its server was lost and has requeued it. After the last of a batch everything is sent
+        from here; an answer before that is left to the background thread, for the next command may be a long one.
+        """
+        self._engine.sender = self._owner if last else None
+        self._work_on(job)
+        if last:
+            self._engine.send()
+
+    def _work_on(self, job: WorkerJob) -> None:
         if job.abandoned:
             self.worker.forget(job)
         elif not self.worker.execute(job):
@@ -71,4 +79,4 @@ class Session:
         except BaseException as error:  # it must surface in run(), not end in a thread that nobody watches
             self.fail(error)
         self.stopped = True
-        self.jobs.ring()
+        self.jobs.wake()

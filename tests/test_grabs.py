@@ -14,7 +14,11 @@ def grabs(scheduler: GrabScheduler, now: float = 0.0) -> dict[Lane, int]:
 
 def assign(scheduler: GrabScheduler, lane: Lane) -> None:
     lane.assigned()
-    scheduler.in_hand += 1
+
+
+def finish(scheduler: GrabScheduler, jobs: int = 1) -> None:
+    for _ in range(jobs):
+        scheduler.finished()
 
 
 def test_a_new_connection_is_asked_at_once():
@@ -32,7 +36,7 @@ def test_with_one_slot_the_servers_take_turns():
         (lane,) = grabs(scheduler)
         assign(scheduler, lane)
         assert grabs(scheduler) == {}
-        scheduler.in_hand -= 1
+        finish(scheduler)
         order.append(lanes.index(lane))
     assert order == [0, 1, 0, 1]
 
@@ -41,7 +45,7 @@ def test_a_server_without_jobs_leaves_its_slot_to_the_other():
     scheduler = GrabScheduler(1)
     first, second = scheduler.join(), scheduler.join()
     assert grabs(scheduler) == {first: 1}
-    assert first.refused(now=0.0)
+    assert scheduler.refused(first, now=0.0)
     assert grabs(scheduler) == {second: 1}
 
 
@@ -51,9 +55,9 @@ def test_no_job_means_sleep_once_all_grabs_are_answered():
     grabs(scheduler)
     assign(scheduler, lane)
     assert grabs(scheduler) == {lane: 2}
-    assert not lane.refused(now=0.0)
+    assert not scheduler.refused(lane, now=0.0)
     assert grabs(scheduler) == {}
-    assert lane.refused(now=0.0)
+    assert scheduler.refused(lane, now=0.0)
 
 
 def test_a_job_behind_a_no_job_means_that_there_may_be_more():
@@ -62,7 +66,7 @@ def test_a_job_behind_a_no_job_means_that_there_may_be_more():
     grabs(scheduler)
     assign(scheduler, lane)
     grabs(scheduler)
-    assert not lane.refused(now=0.0)
+    assert not scheduler.refused(lane, now=0.0)
     assign(scheduler, lane)
     assert grabs(scheduler)
 
@@ -75,7 +79,7 @@ def test_grabs_double_with_each_job_up_to_prefetch():
         counts.append(grabs(scheduler)[lane])
         for _ in range(counts[-1]):
             assign(scheduler, lane)
-        scheduler.in_hand = 0
+        finish(scheduler, counts[-1])
     assert counts == [1, 2, 8, 8, 8]
 
 
@@ -84,14 +88,14 @@ def test_a_noop_without_a_free_slot_is_answered_by_a_grab_later():
     first, second = scheduler.join(), scheduler.join()
     grabs(scheduler)
     assign(scheduler, first)
-    scheduler.in_hand = 0
+    finish(scheduler)
     assert grabs(scheduler) == {second: 1}
-    assert second.refused(now=0.0)
+    assert scheduler.refused(second, now=0.0)
     assert grabs(scheduler) == {first: 1}
     assign(scheduler, first)
     second.woken(now=10.0)
     assert grabs(scheduler, 10.0) == {}
-    scheduler.in_hand = 0
+    finish(scheduler)
     assert grabs(scheduler, 20.0) == {second: 1}
 
 
@@ -99,7 +103,7 @@ def test_a_sleeping_server_is_asked_again_every_few_seconds():
     scheduler = GrabScheduler(1)
     lane = scheduler.join()
     grabs(scheduler)
-    assert lane.refused(now=100.0)
+    assert scheduler.refused(lane, now=100.0)
     assert scheduler.due(100.0) == 100.0 + ASK_AGAIN
     assert grabs(scheduler, 100.0 + ASK_AGAIN / 2) == {}
     assert grabs(scheduler, 100.0 + ASK_AGAIN) == {lane: 1}
@@ -112,13 +116,13 @@ def test_the_circle_of_an_epoch_job_is_slowed_down():
     while now < 1.0:
         if grabs(scheduler, now):
             turns += 1
-            assert lane.refused(now)
+            assert scheduler.refused(lane, now)
             lane.woken(now)
         now = max(now + 0.0001, min(scheduler.due(now), 1.0))
     assert turns < 25
     grabs(scheduler, now + 1)
     assign(scheduler, lane)
-    scheduler.in_hand = 0
+    finish(scheduler)
     assert grabs(scheduler, now + 1), "a job ends the pauses"
 
 
@@ -127,7 +131,7 @@ def test_a_noop_long_after_going_to_sleep_is_answered_at_once():
     lane = scheduler.join()
     for now in range(50):
         assert grabs(scheduler, now) == {lane: 1}
-        assert lane.refused(now)
+        assert scheduler.refused(lane, now)
         lane.woken(now + 1)
 
 
@@ -154,20 +158,22 @@ def test_a_lost_connection_takes_its_grabs_along():
 def test_jobs_and_grabs_never_exceed_prefetch_and_no_slot_lies_idle(prefetch, servers, events, data):
     scheduler = GrabScheduler(prefetch)
     lanes = [scheduler.join() for _ in range(servers)]
-    now = 0.0
+    now, in_hand = 0.0, 0
     for event in events:
         now += 1.0
         grabs(scheduler, now)
-        assert scheduler.in_hand + sum(lane.grabs for lane in lanes) <= prefetch
+        assert in_hand + sum(lane.grabs for lane in lanes) <= prefetch
         lane = data.draw(st.sampled_from(lanes))
         if event == "j" and lane.grabs:
             assign(scheduler, lane)
+            in_hand += 1
         elif event == "n" and lane.grabs:
-            lane.refused(now)
-        elif event == "d" and scheduler.in_hand:
-            scheduler.in_hand -= 1
+            scheduler.refused(lane, now)
+        elif event == "d" and in_hand:
+            in_hand -= 1
+            finish(scheduler)
         elif event == "w":
             lane.woken(now)
-    scheduler.in_hand = 0
+    finish(scheduler, in_hand)
     grabs(scheduler, now + 1)
     assert not any(lane.awake and not lane.grabs for lane in lanes) or sum(lane.grabs for lane in lanes) == prefetch

@@ -1,43 +1,46 @@
-"""What threads hand each other."""
+"""What one thread leaves for another."""
 
 from __future__ import annotations
 
 import select
 import threading
 
-from gearmancmd.mailbox import Mailbox
+from gearmancmd.mailbox import Bell, Mailbox
 
 
 def test_items_come_out_in_order_and_once():
     mailbox: Mailbox[int] = Mailbox()
-    mailbox.put(1)
+    mailbox.put_all([1])
     mailbox.put_all([2, 3])
     assert mailbox.take(30) == [1, 2, 3]
     assert mailbox.take(0) == []
 
 
-def test_a_ring_wakes_without_an_item():
+def test_the_reader_can_be_woken_without_an_item():
     mailbox: Mailbox[int] = Mailbox()
-    threading.Timer(0.01, mailbox.ring).start()
+    threading.Timer(0.01, mailbox.wake).start()
     assert mailbox.take(30) == []
 
 
-def test_a_selector_sees_that_there_is_something():
-    mailbox: Mailbox[int] = Mailbox()
+def test_a_bell_is_seen_by_a_poll_until_it_is_answered():
+    bell = Bell()
     poll = select.poll()
-    poll.register(mailbox, select.POLLIN)
+    poll.register(bell, select.POLLIN)
     assert not poll.poll(0)
-    mailbox.put(1)
+    bell.ring()
+    bell.ring()
     assert poll.poll(0)
-    assert mailbox.drain() == [1]
+    bell.answer()
     assert not poll.poll(0)
+    bell.ring()
+    assert poll.poll(0)
 
 
-def test_any_number_of_rings_does_not_block():
+def test_any_number_of_wake_ups_does_not_block():
     mailbox: Mailbox[int] = Mailbox()
     for _ in range(200_000):
-        mailbox.ring()
-    mailbox.put(1)
+        mailbox.wake()
+    mailbox.put_all([1])
     assert mailbox.take(30) == [1]
 
 
@@ -46,7 +49,7 @@ def test_nothing_is_lost_between_threads():
 
     def write(writer: int) -> None:
         for number in range(5000):
-            mailbox.put((writer, number))
+            mailbox.put_all([(writer, number)])
 
     writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
     for writer in writers:
