@@ -1,0 +1,55 @@
+"""Jobs per second: ours against libgearman's C worker, round by round in turn, and the peers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks.figures import Figure, median
+from benchmarks.gearmand import gearmand
+from benchmarks.load import REVERSE, drain, echo_task
+from benchmarks.workers import Command, c_worker, ours, peers
+
+WANTED = {1: "at least 0.75", 2: "at least 1.1", 16: "at least 4", 64: "at least 7"}
+
+
+def small_jobs(rounds: int, quick: bool) -> Iterator[Figure]:
+    """Jobs of 40 bytes, at each prefetch."""
+    count = 8_000 if quick else 20_000
+    for prefetch, wanted in WANTED.items():
+        mine, theirs = _in_turn(ours(prefetch), c_worker, "reverse", REVERSE, count, rounds)
+        yield Figure(f"40-byte jobs, prefetch {prefetch}", mine, "jobs/s", theirs, wanted)
+
+
+def large_jobs(rounds: int, quick: bool) -> Iterator[Figure]:
+    """1 MiB there and back."""
+    count = 100 if quick else 250
+    mine, theirs = _in_turn(ours(1), c_worker, "echo", echo_task(1 << 20), count, rounds)
+    yield Figure("1 MiB echoed, prefetch 1", mine, "jobs/s", theirs, "at least 0.6")
+
+
+def other_workers(rounds: int, quick: bool) -> Iterator[Figure]:
+    """Whatever else is installed, against the C worker."""
+    count = 4_000 if quick else 10_000
+    for name, command in peers().items():
+        rate, theirs = _in_turn(command, c_worker, "reverse", REVERSE, count, rounds)
+        yield Figure(name, rate, "jobs/s", theirs)
+
+
+def many_queues(rounds: int, quick: bool) -> Iterator[Figure]:
+    """The same jobs with 100 and 1,000 further queues registered."""
+    count = 8_000 if quick else 20_000
+    for queues in (100, 1_000):
+        rate, few = _in_turn(ours(16, queues), ours(16), "reverse", REVERSE, count, rounds)
+        yield Figure(f"prefetch 16, {queues} further queues against none", rate, "jobs/s", few, "about 1")
+
+
+def _in_turn(
+    one: Command, other: Command, function: str, payload: bytes, count: int, rounds: int
+) -> tuple[float, float]:
+    """The median rates of two workers that take turns."""
+    rates: tuple[list[float], list[float]] = ([], [])
+    with gearmand() as server:
+        for _ in range(rounds):
+            for found, command in zip(rates, (one, other), strict=True):
+                found.append(drain(server, function, payload, count, command(server)))
+    return median(rates[0]), median(rates[1])
