@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Union
+from typing import NamedTuple, Union
 
 from gearman.constants import DEFAULT_GEARMAN_PORT
 
@@ -17,8 +16,7 @@ _TLS_KEYS = ("keyfile", "certfile", "ca_certs")
 _FORMS = "'host:port', 'host', ('host', port) or a dict with host, port, keyfile, certfile, ca_certs"
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(NamedTuple):
     """One job server. TLS is spoken when any of the three files (PEM) is given."""
 
     host: str

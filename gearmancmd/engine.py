@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from gearman import protocol as packets
 from gearman.errors import GearmanError
+from gearman.worker import GearmanWorker
 
 from .connection import ServerConnection
 from .farewell import part
@@ -73,9 +74,11 @@ class Engine:
     # Called by the thread that is to run the loop.
 
     def run(self, poll_timeout: float) -> None:
-        """Work until :meth:`stop`, or until the worker's after_poll returns False. It asks after_poll at least once in
-        `poll_timeout` seconds.
+        """Work until :meth:`stop`, or until the worker's after_poll returns False. An after_poll of the user's own is
+        asked at least once in `poll_timeout` seconds.
         """
+        if type(self._worker).after_poll is GearmanWorker.after_poll:
+            poll_timeout = max(poll_timeout, 1.0)  # it only says yes: no need to wake up for it
         self._thread = threading.get_ident()
         self._poll.register(self._bell, select.POLLIN)
         activity = False

@@ -63,6 +63,7 @@ class Lane:
         """JOB_ASSIGN arrived: there may be more where it came from. The slot of the grab is now the job's."""
         self.grabs -= 1
         self._dry = False
+        self._in_circle = False
         self._pause = 0.0
         if self._window < self._prefetch:
             self._window *= 2

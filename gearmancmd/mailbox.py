@@ -11,7 +11,6 @@ import os
 import select
 from collections import deque
 from collections.abc import Iterable
-from multiprocessing import Pipe
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -25,6 +24,8 @@ class Bell:
     """
 
     def __init__(self) -> None:
+        from multiprocessing import Pipe  # noqa: PLC0415 - 3 ms that an import of the library need not wait for
+
         self._receiver, self._sender = Pipe(duplex=False)
         self._in, self._out = self._receiver.fileno(), self._sender.fileno()
         os.set_blocking(self._in, False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,9 @@ from gearmancmd.server import EmbeddedServer
 from tests.calling import Caller
 from tests.gearmand import Gearmand
 from tests.running import Running, WorkerProcess
+
+# Started in the background of a script, this process ignores Ctrl+C, and the workers that it starts would too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GEARMAND_REQUIRED = bool(os.environ.get("GEARMANCMD_REQUIRE_GEARMAND"))
 

@@ -135,6 +135,21 @@ def test_a_noop_long_after_going_to_sleep_is_answered_at_once():
         lane.woken(now + 1)
 
 
+def test_calls_that_follow_each_other_quickly_are_no_circle():
+    scheduler = GrabScheduler(1)
+    lane = scheduler.join()
+    grabs(scheduler)
+    assert scheduler.refused(lane, now=0.0)
+    for call in range(1, 50):
+        now = call / 1000
+        lane.woken(now)
+        assert grabs(scheduler, now) == {lane: 1}, "a NOOP with a job behind it is answered at once"
+        assign(scheduler, lane)
+        finish(scheduler)
+        assert grabs(scheduler, now) == {lane: 1}
+        assert scheduler.refused(lane, now)
+
+
 def test_nothing_falls_due_without_a_free_slot_or_a_server():
     scheduler = GrabScheduler(1)
     assert scheduler.due(0.0) == NEVER
