@@ -37,6 +37,10 @@ logger = logging.getLogger("gearmancmd")
 _GRAB = pack(packets.GEARMAN_COMMAND_GRAB_JOB_UNIQ)
 _PRE_SLEEP = pack(packets.GEARMAN_COMMAND_PRE_SLEEP)
 
+#: Seconds between two looks for answers while jobs wait behind another: the next command may be a long one, and an
+#: answer is not to wait for it. Ringing for the first answer of each batch would cost more than the looks.
+LOOK = 0.002
+
 #: Bytes of progress and data that a job may send ahead of the network, before its sender waits.
 UPDATES_AHEAD = 4 * 1024 * 1024
 
@@ -68,7 +72,7 @@ class Engine:
         self._ended = threading.Event()
         self._retiring: set[str] = set()
         self._updates = 0
-        #: The thread that calls send() right after its next answer: nobody needs to be woken for that answer.
+        #: The thread that calls send() after the last job of each batch, and so need not wake this one to send.
         self.sender: int | None = None
 
     # Called by the thread that is to run the loop.
@@ -210,6 +214,8 @@ class Engine:
         if len(self._connected) < len(self._links):
             self._dial_due(now)
             due = min(due, *(link.due() for link in self._links))
+        if sum(len(link.jobs) for link in self._links) > 1:
+            due = min(due, now + LOOK)
         return max(0.0, min(longest, due - now))
 
     # Connections.

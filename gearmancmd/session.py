@@ -24,6 +24,7 @@ class Session:
         self._owner = threading.get_ident()
         self._poll_timeout = poll_timeout
         self._engine = worker.make_engine(self.jobs.put_all)
+        self._engine.sender = self._owner
         self._thread = threading.Thread(target=self._listen, name="gearmancmd-worker", daemon=True)
 
     def start(self) -> None:
@@ -46,7 +47,6 @@ class Session:
         """Work on a job, unless its server was lost and has requeued it. After the last of a batch everything is sent
         from here; an answer before that is left to the background thread, for the next command may be a long one.
         """
-        self._engine.sender = self._owner if last else None
         self._work_on(job)
         if last:
             self._engine.send()
