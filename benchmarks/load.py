@@ -19,7 +19,7 @@ REVERSE = b'{"command": "reverse", "message": "abc"}'
 INTERVAL = 0.01
 
 #: Seconds after which a queue that does not get shorter is given up.
-PATIENCE = 60
+PATIENCE = 120
 
 _SUBMIT_JOB_BG = 18
 

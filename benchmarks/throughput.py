@@ -22,7 +22,7 @@ def small_jobs(rounds: int, quick: bool) -> Iterator[Figure]:
 
 def large_jobs(rounds: int, quick: bool) -> Iterator[Figure]:
     """1 MiB there and back."""
-    count = 100 if quick else 250
+    count = 20 if quick else 40
     mine, theirs = _in_turn(ours(1), c_worker, "echo", echo_task(1 << 20), count, rounds)
     yield Figure("1 MiB echoed, prefetch 1", mine, "jobs/s", theirs, "at least 0.6")
 

@@ -13,7 +13,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -71,6 +71,8 @@ class Engine:
         self._draining = False
         self._ended = threading.Event()
         self._retiring: set[str] = set()
+        # Connections that could not be written to, and why.
+        self._broken: deque[tuple[Link, GearmanError]] = deque()
         self._updates = 0
         #: The thread that calls send() after the last job of each batch, and so need not wake this one to send.
         self.sender: int | None = None
@@ -210,6 +212,8 @@ class Engine:
     def _wait(self, longest: float) -> float:
         """Seconds until there is something to do by itself; servers that are due are dialled now."""
         now = time.monotonic()
+        while self._broken:
+            self._lose(*self._broken.popleft())
         due = NEVER if self._draining else self._scheduler.due(now)
         if len(self._connected) < len(self._links):
             self._dial_due(now)
@@ -239,8 +243,7 @@ class Engine:
         link.connected(dial.socket, self._scheduler.join())
         self._connected[dial.socket.fileno()] = link
         self._watch(link, select.POLLIN)
-        greeting = _greeting(self._worker.worker_client_id, self._worker.worker_abilities)
-        link.connection.write(b"".join(greeting))
+        link.greet(self._worker.worker_client_id, self._worker.worker_abilities)
 
     def _watch(self, link: Link, events: int) -> None:
         if events != link.events:
@@ -249,7 +252,8 @@ class Engine:
             self._wake()  # a poll that is under way does not see it
 
     def _lose(self, link: Link, why: object) -> None:
-        assert link.lane is not None
+        if link.lane is None:
+            return  # it broke in both directions
         fd = link.connection.fileno()
         self._poll.unregister(fd)
         del self._connected[fd]
@@ -260,7 +264,6 @@ class Engine:
             self._assigned.remove(job)
             self._scheduler.finished()
         link.failed(why, time.monotonic())
-        self._wake()
 
     # Packets in.
 
@@ -275,8 +278,6 @@ class Engine:
             return link, [], error
 
     def _take(self, link: Link, received: list[Packet], error: GearmanError | None) -> None:
-        if link.lane is None:
-            return  # lost meanwhile, by a thread that could not send
         if error is not None:
             self._lose(link, error)
             return
@@ -355,7 +356,8 @@ class Engine:
         try:
             sent = not link.connection.writable() or link.connection.flush()
         except GearmanError as error:
-            self._lose(link, error)
+            self._broken.append((link, error))  # it may just be read from, in the engine's thread
+            self._wake()
             return
         self._watch(link, select.POLLIN if sent else select.POLLIN | select.POLLOUT)
         if sent and link.fences:
@@ -390,11 +392,3 @@ def _checked(connection: object) -> ServerConnection:
     if not isinstance(connection, ServerConnection):
         raise TypeError(f"connection_class must be a gearmancmd ServerConnection, not {type(connection).__name__}")
     return connection
-
-
-def _greeting(client_id: str | None, tasks: Iterable[str]) -> list[bytes]:
-    """What a new connection is told first: SET_CLIENT_ID and a CAN_DO for each function, once (a second one would
-    count as a second worker in `status`).
-    """
-    hello = [pack(packets.GEARMAN_COMMAND_SET_CLIENT_ID, to_wire(client_id))] if client_id is not None else []
-    return hello + [pack(packets.GEARMAN_COMMAND_CAN_DO, to_wire(task)) for task in tasks]

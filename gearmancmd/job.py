@@ -42,6 +42,9 @@ class WorkerJob(GearmanJob):
         self._decode = decode
         self._data = _UNDECODED
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.handle} of {self.task}>"
+
     @property
     def connection(self) -> ServerConnection:
         """The connection that it came by."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+from gearman.protocol import GEARMAN_COMMAND_CAN_DO, GEARMAN_COMMAND_SET_CLIENT_ID
 
 from .address import Address
 from .backoff import Outage
 from .connection import ServerConnection, open_socket
 from .grabs import NEVER, Lane
 from .job import WorkerJob
+from .protocol import pack, to_wire
 
 
 class Dial(threading.Thread):
@@ -91,6 +94,15 @@ class Link:
         self.lane = lane
         self.silent = True
         self.connection.adopt(opened)
+
+    def greet(self, client_id: str | None, tasks: Iterable[str]) -> None:
+        """What a new connection is told first: SET_CLIENT_ID, and a CAN_DO for each function, once: gearmand counts a
+        second one as a second worker.
+        """
+        if client_id is not None:
+            self.connection.write(pack(GEARMAN_COMMAND_SET_CLIENT_ID, to_wire(client_id)))
+        for task in tasks:
+            self.connection.write(pack(GEARMAN_COMMAND_CAN_DO, to_wire(task)))
 
     def heard(self) -> None:
         """The first packet arrived."""

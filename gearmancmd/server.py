@@ -6,7 +6,6 @@ extra: ``pip install 'gearmancmd[embedded]'``.
 
 from __future__ import annotations
 
-import logging
 import socket
 from types import TracebackType
 from typing import Any
@@ -61,8 +60,6 @@ class _Server(gear.Server):  # type: ignore[misc]
     """gear's server, brought closer to gearmand where workers and clients would notice the difference."""
 
     def __init__(self, port: int, host: str) -> None:
-        # It logs each job that it does not know any more, and each connection that breaks.
-        logging.getLogger("gear").setLevel(logging.CRITICAL)
         super().__init__(port, host=host)
         # Accepted sockets inherit it. Without it every call waits 40 ms for a delayed ACK.
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

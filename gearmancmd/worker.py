@@ -13,7 +13,7 @@ from gearman.errors import InvalidWorkerState
 from gearman.worker import POLL_TIMEOUT_IN_SECONDS, GearmanWorker
 
 from . import arguments
-from .address import Server, parse_address, parse_addresses
+from .address import Address, Server, parse_address, parse_addresses
 from .connection import ServerConnection
 from .encoder import JSONDataEncoder, TextDataEncoder
 from .engine import Engine
@@ -55,7 +55,7 @@ class EngineWorker(GearmanWorker):
         """Add a server, in any of the forms that `host_list` takes; used from the next work() on."""
         return self._add_address(parse_address(hostport_tuple))
 
-    def _add_address(self, address: Any) -> ServerConnection:
+    def _add_address(self, address: Address) -> ServerConnection:
         connection = self.connection_class(
             address.host, address.port, address.keyfile, address.certfile, address.ca_certs
         )

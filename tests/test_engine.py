@@ -207,6 +207,19 @@ def test_prefetched_jobs_of_a_lost_server_are_not_worked_on_twice(server, client
         assert client.call(queue, REVERSE).result == "cba"
 
 
+@pytest.mark.parametrize("prefetch", [1, 16])
+def test_connections_that_break_off_under_load_lose_no_job(server, client, queue, run, prefetch):
+    jobs = [client.send(queue, {"command": "reverse", "message": str(number)}) for number in range(2000)]
+    with Proxy(server) as proxy:
+        running = run(GearmanCMD([proxy.address], prefetch=prefetch).register_task(queue, Queue()))
+        for _ in range(15):
+            before = sum(job.complete for job in jobs)
+            wait_for(lambda: sum(job.complete for job in jobs) > before or before == len(jobs), "more jobs done")
+            proxy.break_off()
+        assert [client.outcome(job).result for job in jobs] == [str(number)[::-1] for number in range(2000)]
+    assert running.error is None
+
+
 def test_a_paused_server_is_only_slow(own_gearmand, queue, run, caplog):
     with Caller(own_gearmand) as client, caplog.at_level(logging.INFO, "gearmancmd"):
         run(GearmanCMD([own_gearmand.address]).register_task(queue, Queue()))

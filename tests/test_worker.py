@@ -78,6 +78,7 @@ def test_names_handles_and_data_are_text(server, client, queue, work):
     job = client.send(queue, "grüße".encode(), unique="one")
     assert client.outcome(job).data.decode() == "GRÜSSE"
     assert (seen[0].handle, seen[0].task, seen[0].unique, seen[0].data) == (job.handle.decode(), queue, "one", "grüße")
+    assert repr(seen[0]) == f"<WorkerJob {seen[0].handle} of {queue}>"
     assert seen[0].to_dict() == {"task": queue, "job_handle": seen[0].handle, "unique": "one", "data": "grüße"}
 
 
