@@ -56,16 +56,16 @@ def drain(server: Server, function: str, payload: bytes, count: int, worker: lis
     and the last that finds it not yet empty: neither the start of the worker nor the time between two looks counts.
     """
     fill(server, function, payload, count)
-    process = subprocess.Popen(worker, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(worker, stdout=subprocess.DEVNULL)
     try:
         with closing(Admin(server)) as admin:
-            return _rate(admin, function, count)
+            return _rate(admin, function, count, process)
     finally:
         process.kill()
         process.wait()
 
 
-def _rate(admin: Admin, function: str, count: int) -> float:
+def _rate(admin: Admin, function: str, count: int, worker: subprocess.Popen[bytes]) -> float:
     looks: list[tuple[float, int]] = []
     deadline = time.monotonic() + PATIENCE
     while True:
@@ -74,6 +74,8 @@ def _rate(admin: Admin, function: str, count: int) -> float:
             break
         if jobs < count:
             looks.append((time.perf_counter(), jobs))
+        if worker.poll() is not None:
+            raise ChildProcessError(f"the worker ended with status {worker.returncode}")
         if time.monotonic() > deadline:
             raise TimeoutError(f"{jobs} of {count} jobs are left after {PATIENCE} s")
         time.sleep(INTERVAL)
