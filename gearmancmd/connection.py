@@ -19,7 +19,8 @@ from .protocol import Packet, PacketReader
 #: Seconds that opening a connection may take, for each address of a host name.
 CONNECT_TIMEOUT = 5.0
 
-#: Bytes asked of the kernel at a time; more when a packet under way is known to be larger, up to the second figure.
+#: Bytes asked of the kernel at a time, more than a TLS record holds, so that none stays behind decrypted; and when a
+#: packet under way is known to be larger, up to the second figure.
 RECEIVE_SIZE = 64 * 1024
 LARGEST_RECEIVE = 4 * 1024 * 1024
 
@@ -115,10 +116,7 @@ class ServerConnection(GearmanConnection):
         when the server is gone, its ProtocolError when it is no job server.
         """
         data = self._recv()
-        packets = self._reader.feed(data) if data else []
-        while isinstance(self.gearman_socket, ssl.SSLSocket) and self.gearman_socket.pending():
-            packets += self._reader.feed(self._recv())  # decrypted already: no selector would tell of it
-        return packets
+        return self._reader.feed(data) if data else []
 
     def _recv(self) -> bytes:
         assert self.gearman_socket is not None

@@ -282,8 +282,7 @@ def test_a_server_that_talks_rubbish_is_dropped_and_logged_once(server, client, 
 
 @pytest.mark.parametrize("kind, body", [(99, b"what"), (19, b"CODE\0text"), (8, b"H:x:1"), (17, b"echo")])
 def test_a_packet_that_nobody_asked_for_is_survived(queue, run, kind, body):
-    job = b"\0".join([b"H:x:1", queue.encode(), b"u", json.dumps(REVERSE).encode()])
-    script = packet(kind, body) + packet(31, job)
+    script = packet(kind, body) + assignment(1, queue, REVERSE)
     seen = []
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         run(GearmanCMD([listener.getsockname()]).register_task(queue, Queue()))
@@ -300,14 +299,55 @@ def packet(kind: int, body: bytes) -> bytes:
 
 def test_a_reply_and_the_next_grab_leave_in_one_write(queue, run):
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        run(GearmanCMD([listener.getsockname()]).register_task(queue, Queue()))
+        run(GearmanCMD([listener.getsockname()], poll_timeout=600).register_task(queue, Queue()))
         connection, _ = listener.accept()
         with closing(connection):
-            connection.settimeout(30)
+            connection.settimeout(10)
             assert connection.recv(65536).endswith(request(30))
-            job = b"\0".join([b"H:x:1", queue.encode(), b"u", json.dumps(REVERSE).encode()])
-            connection.sendall(packet(31, job))
+            connection.sendall(assignment(1, queue, REVERSE))
             assert connection.recv(65536) == request(13, b'H:x:1\0"cba"') + request(30)
+
+
+def test_an_answer_does_not_wait_for_the_next_job_of_its_batch(queue, run):
+    target = Queue()
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        run(GearmanCMD([listener.getsockname()], prefetch=3, poll_timeout=600).register_task(queue, target))
+        connection, _ = listener.accept()
+        with closing(connection):
+            connection.settimeout(10)
+            assert connection.recv(65536).endswith(request(30))
+            connection.sendall(assignment(1, queue, REVERSE))
+            seen = b""
+            while not seen.endswith(request(30) * 2):
+                seen += connection.recv(65536)
+            connection.sendall(assignment(2, queue, REVERSE) + assignment(3, queue, {"command": "hold"}))
+            while b'H:x:2\0"cba"' not in seen:
+                seen += connection.recv(65536)
+            target.let_go.set()
+
+
+def test_a_job_that_streams_waits_for_a_server_that_does_not_read(queue, run):
+    finished = threading.Event()
+
+    class Stream(GearmanCMDQueue):
+        def pour(self, gcmd, task):
+            for _ in range(64):
+                gcmd.send_data("x" * (1 << 20))
+            finished.set()
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        run(GearmanCMD([listener.getsockname()]).register_task(queue, Stream()))
+        connection, _ = listener.accept()
+        with closing(connection):
+            connection.settimeout(10)
+            connection.sendall(assignment(1, queue, {"command": "pour"}))
+            assert not finished.wait(1), "64 MiB were taken from the command though nobody reads them"
+            while not finished.is_set():
+                connection.recv(1 << 20)
+
+
+def assignment(number: int, queue: str, task: object) -> bytes:
+    return packet(31, b"\0".join([b"H:x:%d" % number, queue.encode(), b"u", json.dumps(task).encode()]))
 
 
 def request(kind: int, body: bytes = b"") -> bytes:

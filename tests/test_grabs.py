@@ -118,7 +118,7 @@ def test_the_circle_of_an_epoch_job_is_slowed_down():
             turns += 1
             assert scheduler.refused(lane, now)
             lane.woken(now)
-        now = max(now + 0.0001, min(scheduler.due(now), 1.0))
+        now += 0.001
     assert turns < 25
     grabs(scheduler, now + 1)
     assign(scheduler, lane)
