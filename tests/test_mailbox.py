@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import threading
+import time
 
 from gearmancmd.mailbox import Bell, Mailbox
 
@@ -55,10 +56,10 @@ def test_nothing_is_lost_between_threads():
     for writer in writers:
         writer.start()
     taken: list[tuple[int, int]] = []
+    begun = time.monotonic()
     while len(taken) < 20_000:
-        batch = mailbox.take(30)
-        assert batch or len(taken) == 20_000, "an item was put, and nobody rang"
-        taken += batch
+        taken += mailbox.take(30)  # may be nothing: what a ring was for may have been taken before it was heard
+        assert time.monotonic() - begun < 25, "an item was put, and nobody rang"
     for writer in writers:
         writer.join()
     for number in range(4):
