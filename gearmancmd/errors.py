@@ -6,6 +6,8 @@ python-gearman goes on catching them.
 
 from __future__ import annotations
 
+import gearman.errors
+
 #: A reason crosses the wire and lands in one log line: longer ones are cut.
 REASON_LIMIT = 1000
 
@@ -32,6 +34,31 @@ class ResultError(JobRejected):
 
 class UnknownCommand(JobRejected):
     """A task asked for a command that its queue does not have."""
+
+
+class ServerUnavailable(GearmanCMDError, gearman.errors.ServerUnavailable):
+    """No job server could be reached, or the one that a client dealt with was lost."""
+
+
+class JobFailed(GearmanCMDError):
+    """A client's job failed, or a server refused it.
+
+    `reason` is what the worker or the server said of it, None when it said nothing; `handle` is None for a job that
+    was refused.
+    """
+
+    def __init__(self, message: str, handle: str | None = None, reason: object = None) -> None:
+        super().__init__(message)
+        self.handle = handle
+        self.reason = reason
+
+
+class JobTimeout(GearmanCMDError, TimeoutError):
+    """A job server or a worker did not answer a client in time. The job itself may still be done."""
+
+
+class AdminError(GearmanCMDError):
+    """A job server refused an admin command, or does not know it."""
 
 
 class MissingExtra(GearmanCMDError, ImportError):
