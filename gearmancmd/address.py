@@ -9,8 +9,8 @@ from typing import NamedTuple, Union
 
 from gearman.constants import DEFAULT_GEARMAN_PORT
 
-#: The forms of a server: "host:port", "host", ("host", port), or gearman's dict.
-Server = Union[str, tuple[str, int], Mapping[str, object]]
+#: The forms of a server: "host:port", "host", ("host", port), gearman's dict, or an Address.
+Server = Union[str, tuple[str, int], Mapping[str, object], "Address"]
 
 _TLS_KEYS = ("keyfile", "certfile", "ca_certs")
 _FORMS = "'host:port', 'host', ('host', port) or a dict with host, port, keyfile, certfile, ca_certs"
@@ -57,6 +57,8 @@ def parse_address(server: Server, argument: str = "server") -> Address:
     """The address that one server's form stands for; TypeError or ValueError names `argument` and the value."""
     if isinstance(server, str):
         return _from_text(server, argument)
+    if isinstance(server, Address):
+        return server
     if isinstance(server, tuple):
         if len(server) != 2:
             raise ValueError(f"{argument} must be ('host', port), not {server!r}")

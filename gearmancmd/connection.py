@@ -55,15 +55,20 @@ def open_socket(
 
 def _connect(attempt: socket.socket, target: tuple[object, ...], address: Address, timeout: float) -> socket.socket:
     attempt.settimeout(timeout)
-    attempt.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    attempt.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEPALIVE:
-        if hasattr(socket, name):  # Linux has them all, macOS some
-            attempt.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    tune(attempt)
     attempt.connect(target)
     if not address.tls:
         return attempt
     return address.ssl_context().wrap_socket(attempt, server_hostname=address.host)
+
+
+def tune(opened: socket.socket) -> None:
+    """Send small packets at once, and find out about a peer that is gone."""
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE:
+        if hasattr(socket, name):  # Linux has them all, macOS some
+            opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class ServerConnection(GearmanConnection):

@@ -64,6 +64,17 @@ class _Server(gear.Server):  # type: ignore[misc]
         # Accepted sockets inherit it. Without it every call waits 40 ms for a delayed ACK.
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
+    def handleOptionReq(self, packet: Any) -> None:  # noqa: N802 - gear's name
+        """It sends exceptions to everybody; gear would log an error about whoever asks for them."""
+        packet.connection.sendPacket(
+            gear.Packet(gear.constants.RES, gear.constants.OPTION_RES, packet.getArgument(0, last=True))
+        )
+
+    def handleSubmitJobEpoch(self, packet: Any) -> None:  # noqa: N802 - gear's name
+        """It schedules nothing, and says so; gear would leave the client waiting."""
+        refusal = b"NOT_SUPPORTED\0the embedded server schedules no jobs"
+        packet.connection.sendPacket(gear.Packet(gear.constants.RES, gear.constants.ERROR, refusal))
+
     def _lostConnection(self, conn: Any) -> None:  # noqa: N802 - gear's name
         """Jobs of a lost worker go back to the queue, as in gearmand; gear would fail them."""
         requeued = [job for job in list(conn.related_jobs.values()) if job.worker_connection is conn]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import subprocess
 import sys
 import threading
 
 import pytest
 
-from gearmancmd import GearmanCMD, GearmanCMDQueue
+from gearmancmd import GearmanCMD, GearmanCMDQueue, JobFailed, JSONGearmanClient
 from gearmancmd.server import EmbeddedServer
 from tests.calling import Caller
 from tests.running import ROOT
@@ -58,3 +59,16 @@ def test_without_gear_the_extra_is_named():
 
 def test_the_docstring_says_what_production_uses():
     assert "gearmand" in (EmbeddedServer.__doc__ or "")
+
+
+def test_it_says_that_it_schedules_nothing(embedded, queue):
+    with JSONGearmanClient([embedded.address], timeout=30) as client:
+        with pytest.raises(JobFailed, match="the embedded server schedules no jobs"):
+            client.schedule(queue, {}, datetime.datetime.now(datetime.timezone.utc))
+        assert client.submit(queue, {}, background=True).handle
+
+
+def test_whoever_asks_for_exceptions_is_told_so_and_nothing_is_logged(embedded, queue, caplog):
+    with JSONGearmanClient([embedded.address], timeout=30) as client:
+        assert client.submit(queue, {}, background=True).handle
+    assert not caplog.records
