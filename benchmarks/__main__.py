@@ -7,20 +7,21 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import footprint, latency, throughput
+from benchmarks import footprint, latency, submissions, throughput
 from benchmarks.figures import Figure, table, write
 
 SUITES: dict[str, tuple[Callable[[int, bool], Iterator[Figure]], ...]] = {
     "throughput": (throughput.small_jobs, throughput.large_jobs),
     "latency": (latency.calls, latency.results),
     "footprint": (footprint.idle, footprint.memory, footprint.imports, throughput.many_queues),
+    "submissions": (submissions.submissions,),
     "peers": (throughput.other_workers,),
 }
 
 
 def main() -> None:
     """Run the suites, and print a table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure gearmancmd's worker.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure gearmancmd's worker and client.")
     parser.add_argument("--quick", action="store_true", help="one round of short runs: under a minute")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each comparison (default: 5)")
     parser.add_argument("--only", choices=SUITES, action="append", help="this suite only; may be given again")

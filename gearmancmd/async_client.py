@@ -191,9 +191,8 @@ class AsyncJSONGearmanClient:
         return jobs
 
     async def _handles(self, batch: list[AsyncPending], timeout: float | None) -> AsyncIterator[str]:
+        await self._within(timeout, batch[-1].until, lambda: batch[-1].ended)
         for job in batch:
-            if not job.ended:
-                await self._within(timeout, job.until, lambda: job.ended)  # noqa: B023 - awaited here
             if job.error is not None:
                 raise job.error
             yield job.handle or ""

@@ -231,9 +231,9 @@ class JSONGearmanClient(Gearman2Client):
         return jobs
 
     def _handles(self, batch: list[Pending], timeout: float) -> Iterator[str]:
+        if not self._exchange.wait(lambda: batch[-1].ended, time.monotonic() + timeout):
+            raise JobTimeout("the server did not acknowledge the jobs in time; they may be queued")
         for job in batch:
-            if not job.ended:
-                self._wait_for_acknowledgement(job, time.monotonic() + timeout)
             if job.error is not None:
                 raise job.error
             yield job.handle or ""
