@@ -7,6 +7,7 @@ from setuptools import setup
 
 ROOT = Path(__file__).parent
 EMBEDDED = ["gear>=0.16"]
+CLI = ["click>=8.1", "rich>=13"]
 
 
 def version() -> str:
@@ -20,7 +21,7 @@ def version() -> str:
 setup(
     name="gearmancmd",
     version=version(),
-    description="Gearman workers that dispatch JSON tasks to the methods of a class",
+    description="Gearman workers that dispatch JSON tasks to the methods of a class, clients and a command line",
     long_description=(ROOT / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     author="The gearmancmd authors",
@@ -39,13 +40,24 @@ setup(
         "Topic :: System :: Distributed Computing",
         "Typing :: Typed",
     ],
-    packages=["gearmancmd"],
+    packages=["gearmancmd", "gearmancmd.cli"],
     package_data={"gearmancmd": ["py.typed"]},
     python_requires=">=3.10",
     install_requires=["gearman3>=0.2.1,<0.3", "simplejson>=3.19,<5"],
+    entry_points={"console_scripts": ["gearmancmd=gearmancmd.cli:main"]},
     extras_require={
         "embedded": EMBEDDED,
-        "test": [*EMBEDDED, "coverage>=7.4", "hypothesis>=6.100", "pytest>=8", "pytest-timeout>=2.3", "trustme>=1.1"],
+        "cli": CLI,
+        "test": [
+            *EMBEDDED,
+            *CLI,
+            "coverage>=7.4",
+            "hypothesis>=6.100",
+            "pexpect>=4.9",
+            "pytest>=8",
+            "pytest-timeout>=2.3",
+            "trustme>=1.1",
+        ],
         "lint": ["mypy>=1.14", "ruff>=0.8"],
     },
 )

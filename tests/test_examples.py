@@ -67,7 +67,15 @@ def test_progress(example):
     assert client.call("progress", {"command": "checksum"}).reason == "numbers must be a list"
 
 
-def test_demo():
-    command = [sys.executable, "examples/demo.py"]
+def test_client():
+    with EmbeddedServer() as server, Caller(server):
+        process = ExampleProcess("reverse.py", server.address)
+        command = [sys.executable, "examples/client.py", server.address]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, env=ENVIRONMENT)
+        process.interrupt()
+        assert process.exit_status() == 0
+        process.end()
+    assert (done.returncode, done.stdout.split()) == (0, ["olleH", "gearman", "gearmancmd"]), done
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, env=ENVIRONMENT)
-    assert (done.returncode, done.stdout) == (0, '"olleH"\n'), done
+    assert done.returncode == 1
+    assert done.stderr.startswith("ServerUnavailable: ")

@@ -18,7 +18,10 @@ import trustme
 
 from gearmancmd.server import EmbeddedServer
 from tests.calling import Caller
+from tests.commandline import PROGRAM
+from tests.gearmand import counts
 from tests.running import ENVIRONMENT, ROOT, ExampleProcess
+from tests.waiting import wait_for
 
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -46,6 +49,17 @@ CALLS = [
     Call("by-itself", "Hello", "complete", b'"olleH"'),
 ]
 WORKERS = {call.queue: next(block for block in BLOCKS if f'"{call.queue}"' in block) for call in CALLS}
+
+#: Clients, by what only they hold, with what they print.
+CLIENTS = [
+    (
+        " JSONGearmanClient(",
+        ["olleH", r"H:\S+ True olleH", r"H:\S+ \w+", "1000 jobs in the background", "olleH", "olleH"],
+    ),
+    ("AsyncJSONGearmanClient(", ["1000", "olleH"]),
+    ("Admin(", [r"localhost:4730 queue 0 \d 1"]),
+]
+DRIVEN = re.compile(r"\.(run|work)\(\)|Client\(|Admin\(")
 
 
 class PublicServer(NamedTuple):
@@ -83,7 +97,27 @@ def test_a_worker_of_the_readme(port_4730, call, tmp_path: Path):
         assert json.loads(outcome.exception or b"") == "out of paper"
 
 
-@pytest.mark.parametrize("block", [block for block in BLOCKS if block not in WORKERS.values()])
+@pytest.mark.parametrize(("mark", "lines"), CLIENTS, ids=[mark for mark, _ in CLIENTS])
+def test_a_client_of_the_readme(port_4730, mark, lines):
+    block = next(block for block in BLOCKS if mark in block)
+    process = ExampleProcess("reverse.py")
+    try:
+        with Caller(port_4730) as client:
+            client.call("queue", REVERSE)
+            wait_for(lambda: counts(port_4730, "queue")[:1] == (0,), "the jobs of others to be done")
+        command = [sys.executable, "-c", block]
+        done = subprocess.run(command, env=ENVIRONMENT, timeout=60, capture_output=True, text=True)
+    finally:
+        process.interrupt()
+        process.end()
+    printed = [line for line in done.stdout.splitlines() if " queue " in line or "Admin" not in block]
+    assert done.returncode == 0, done.stderr
+    assert len(printed) == len(lines), printed
+    for line, expected in zip(printed, lines, strict=True):
+        assert re.fullmatch(expected, line)
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if not DRIVEN.search(block)])
 def test_a_block_that_is_no_worker(block, tmp_path: Path):
     authority = trustme.CA()
     certificate = authority.issue_cert("worker.example")
@@ -95,6 +129,20 @@ def test_a_block_that_is_no_worker(block, tmp_path: Path):
 
 def test_every_block_that_works_is_driven():
     assert not [block for block in BLOCKS if block not in WORKERS.values() and re.search(r"\.(run|work)\(\)", block)]
+    assert len([block for block in BLOCKS if re.search(r"Client\(|Admin\(", block)]) == 3
+
+
+def test_each_command_of_the_readme_has_its_help():
+    commands = set(re.findall(r"`gearmancmd (\w+)", README))
+    assert commands == {"demo", "run", "call", "submit", "status", "top", "workers", "cancel", "serve"}
+    for command in commands:
+        subprocess.run([*PROGRAM, command, "--help"], check=True, env=ENVIRONMENT, capture_output=True, timeout=60)
+
+
+def test_completion_as_the_readme_has_it():
+    environ = {**ENVIRONMENT, "_GEARMANCMD_COMPLETE": "bash_source"}
+    done = subprocess.run(PROGRAM, env=environ, capture_output=True, text=True, timeout=60)
+    assert "complete -o nosort" in done.stdout
 
 
 def test_the_readmes_example_is_the_one_in_examples():

@@ -1,0 +1,127 @@
+"""The command line under test, in processes of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from tests.running import ENVIRONMENT, ROOT
+from tests.waiting import LIMIT, wait_for
+
+PROGRAM = [sys.executable, "-m", "gearmancmd"]
+
+#: GEARMAN_SERVERS of whoever runs the tests is not for them.
+ENVIRON = {name: value for name, value in ENVIRONMENT.items() if name != "GEARMAN_SERVERS"} | {"PYTHONUTF8": "1"}
+
+QUEUES = """
+from gearmancmd import CommandError, GearmanCMDQueue
+
+class Queue(GearmanCMDQueue):
+    def reverse(self, gcmd, task):
+        return task["message"][::-1]
+
+    def fail(self, gcmd, task):
+        raise CommandError("out of paper")
+
+    def crash(self, gcmd, task):
+        raise ValueError("a bug")
+
+    def wait(self, gcmd, task):
+        print("waiting", flush=True)
+        with open(task["fifo"]) as fifo:
+            return fifo.read()
+
+class Nothing:
+    pass
+
+class Picky(GearmanCMDQueue):
+    def __init__(self, color):
+        pass
+
+empty = GearmanCMDQueue()
+queue = Queue()
+"""
+
+
+def gearmancmd(
+    *arguments: str, input: str | bytes = b"", environ: dict[str, str] | None = None, cwd: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    done = subprocess.run(
+        [*PROGRAM, *arguments],
+        input=input.encode() if isinstance(input, str) else input,
+        capture_output=True,
+        timeout=LIMIT,
+        cwd=cwd,
+        env={**ENVIRON, **(environ or {})},
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+class Command:
+    """A command that goes on until it is stopped; what it prints can be waited for."""
+
+    def __init__(self, *arguments: str, cwd: Path = ROOT, stdin: Any = subprocess.DEVNULL) -> None:
+        self.process = subprocess.Popen(
+            [*PROGRAM, *arguments],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=cwd,
+            env=ENVIRON,
+        )
+        self.stdout: list[str] = []
+        self.stderr: list[str] = []
+        self._readers = [
+            threading.Thread(target=self._read, args=(self.process.stdout, self.stdout)),
+            threading.Thread(target=self._read, args=(self.process.stderr, self.stderr)),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @staticmethod
+    def _read(stream: Any, lines: list[str]) -> None:
+        for line in stream:
+            lines.append(line.rstrip("\n"))
+
+    def wait_for_line(self, text: str) -> str:
+        """The first line, of stdout or stderr, that holds `text`."""
+
+        def found() -> str | None:
+            assert self.process.poll() is None or not self.ended(), (self.stdout, self.stderr)
+            return next((line for line in [*self.stdout, *self.stderr] if text in line), None)
+
+        return wait_for(found, f"{text!r} in the output {self.stdout} {self.stderr}")  # type: ignore[return-value]
+
+    def ended(self) -> bool:
+        """Whether all of the output has been read."""
+        return not any(reader.is_alive() for reader in self._readers)
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def exit_status(self) -> int:
+        """Wait for its end."""
+        status = self.process.wait(LIMIT)
+        for reader in self._readers:
+            reader.join(LIMIT)
+        return status
+
+    def end(self) -> None:
+        """Kill it, if it has not ended."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+        self.exit_status()
+
+
+def without(*modules: str, path: Path) -> dict[str, str]:
+    """An environment in which these modules cannot be imported."""
+    source = f"import sys; sys.modules.update(dict.fromkeys({modules!r}))"
+    (path / "sitecustomize.py").write_text(source, "utf-8")
+    return {"PYTHONPATH": f"{path}{os.pathsep}{ROOT}"}
