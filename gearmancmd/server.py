@@ -63,6 +63,8 @@ class _Server(gear.Server):  # type: ignore[misc]
         super().__init__(port, host=host)
         # Accepted sockets inherit it. Without it every call waits 40 ms for a delayed ACK.
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # gear has room for one connection that is not accepted yet: a third one at the same time took a second.
+        self.socket.listen(128)
 
     def handleOptionReq(self, packet: Any) -> None:  # noqa: N802 - gear's name
         """It sends exceptions to everybody; gear would log an error about whoever asks for them."""

@@ -296,7 +296,8 @@ def test_a_map_raises_or_yields_what_failed(client, serving, queue):
 
 
 def test_a_map_yields_what_is_late_as_such(client, serving, queue):
-    late, result = client.map(queue, [HOLD, HELLO], timeout=0.3, return_exceptions=True)
+    assert client.call(queue, HELLO) == "olleH"
+    late, result = client.map(queue, [HOLD, HELLO], timeout=1, return_exceptions=True)
     assert isinstance(late, JobTimeout)
     assert result == "olleH"
 

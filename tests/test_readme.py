@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import pickle
 import re
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,9 +73,13 @@ class PublicServer(NamedTuple):
 
 @pytest.fixture(scope="module")
 def port_4730() -> Iterator[PublicServer]:
-    """A server on gearmand's own port: the embedded one, or a gearmand that is there already."""
+    """A server on gearmand's own port: the embedded one, or a gearmand that is there already. Of several runs of the
+    tests, one has it at a time.
+    """
     server = PublicServer("127.0.0.1", 4730)
     with contextlib.ExitStack() as stack:
+        lock = stack.enter_context(open(Path(tempfile.gettempdir()) / "gearmancmd-tests-4730.lock", "w"))
+        fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             socket.create_connection(server, timeout=5).close()
         except OSError:
