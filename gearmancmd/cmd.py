@@ -131,7 +131,7 @@ class GearmanCMD:
         # stop() and the end of the background thread wake this one; only a trigger has to be looked at.
         wait = self.poll_timeout if stop_trigger is not None else max(self.poll_timeout, 1.0)
         while not (session.stopped or (stop_trigger is not None and stop_trigger.is_set())):
-            jobs = session.jobs.take(wait)
+            jobs = session.fetch(wait)
             for job in jobs:
                 if session.stopped or (stop_trigger is not None and stop_trigger.is_set()):
                     return  # the jobs not begun go back to the queue with the connection

@@ -1,9 +1,9 @@
 """The worker's loop: one poll over the servers' sockets and a bell for other threads.
 
-It never works on a job itself but hands jobs over, in batches as they arrive, and goes on listening. What other threads
-want of it they do themselves under its lock, which it holds whenever it is not waiting; then they ring. The dispatcher
-sends the last answer of a batch itself too, and the grab for the free slot with it: a hand-over to this thread and
-its wake-up cost more than the job.
+It never works on a job itself but hands jobs over, in batches as they arrive. Any thread may turn it, one at a time:
+the one that does is its own thread for that turn. What other threads want of it they do themselves under its lock,
+which it holds whenever it is not waiting; then they ring. The dispatcher sends the last answer of a batch itself too,
+and the grab for the free slot with it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from gearman import protocol as packets
 from gearman.errors import GearmanError
 from gearman.worker import GearmanWorker
 
-from .connection import ServerConnection
+from .abilities import Abilities
 from .farewell import part
-from .grabs import NEVER, GrabScheduler
+from .grabs import NEVER, GrabScheduler, Lane
 from .job import WorkerJob
 from .link import Dial, Link
 from .mailbox import Bell
-from .protocol import Packet, pack, to_text, to_wire
+from .protocol import Packet, pack, to_text
 
 if TYPE_CHECKING:
     from .worker import EngineWorker
@@ -48,7 +48,7 @@ UPDATES_AHEAD = 4 * 1024 * 1024
 class Engine:
     """One run of a worker, from its first connection to its last. Made, run once, and thrown away.
 
-    `deliver` gets the jobs that arrived in one turn, in the engine's thread. Each must end in :meth:`answer` or
+    `deliver` gets the jobs that arrived in one turn, in the thread that turned it. Each must end in :meth:`answer` or
     :meth:`release`, from whatever thread; see :attr:`sender` for one that sends its answers itself.
     """
 
@@ -56,50 +56,84 @@ class Engine:
         self._worker = worker
         self._deliver = deliver
         self._scheduler = GrabScheduler(worker.prefetch)
-        self._links = [Link(_checked(connection)) for connection in worker.connection_list]
+        self._links = [Link(connection) for connection in worker.connection_list]
         self._connected: dict[int, Link] = {}
+        self._lanes: dict[Lane, Link] = {}
         self._assigned: list[WorkerJob] = []
         # Answers on their way to their servers: put here without the lock, for 64 short jobs in a row would fight
         # with the engine's thread for it 64 times.
         self._answers: deque[tuple[WorkerJob, bytes]] = deque()
         self._bell = Bell()
         self._poll = select.poll()
+        self._poll.register(self._bell, select.POLLIN)
+        self._activity = False
+        # gearman's own only says yes: no need to wake up for it.
+        self._asks_after_poll = type(worker).after_poll is not GearmanWorker.after_poll
         # Held by whoever changes links, lanes or what is to be sent; never while waiting or while a job is worked on.
         self._lock = threading.RLock()
         self._thread: int | None = None
         self._stopping = False
         self._draining = False
         self._ended = threading.Event()
-        self._retiring: set[str] = set()
+        self._abilities = Abilities(self._links, worker.worker_abilities)
         # Connections that could not be written to, and why.
         self._broken: deque[tuple[Link, GearmanError]] = deque()
         self._updates = 0
         #: The thread that calls send() after the last job of each batch, and so need not wake this one to send.
         self.sender: int | None = None
 
-    # Called by the thread that is to run the loop.
+    # Called by whoever is to turn it.
 
     def run(self, poll_timeout: float) -> None:
-        """Work until :meth:`stop`, or until the worker's after_poll returns False. An after_poll of the user's own is
-        asked at least once in `poll_timeout` seconds.
-        """
-        if type(self._worker).after_poll is GearmanWorker.after_poll:
-            poll_timeout = max(poll_timeout, 1.0)  # it only says yes: no need to wake up for it
-        self._thread = threading.get_ident()
-        self._poll.register(self._bell, select.POLLIN)
-        activity = False
+        """Work until :meth:`stop`, or until the worker's after_poll returns False."""
         try:
-            while not self._stopping and self._worker.after_poll(activity):
-                activity = self._turn(poll_timeout)
+            while self.turn(self.longest_wait(poll_timeout)):
+                pass
         finally:
-            self._ended.set()
-            self._part()
+            self.end()
+
+    def longest_wait(self, poll_timeout: float) -> float:
+        """Seconds that a turn may take: an after_poll of the user's own is asked once in `poll_timeout` seconds."""
+        return poll_timeout if self._asks_after_poll else max(poll_timeout, 1.0)
+
+    def turn(self, longest: float) -> bool:
+        """Wait for something to happen, for up to `longest` seconds, and deal with it; False when it is to be turned
+        no more.
+        """
+        self._thread = threading.get_ident()
+        try:
+            if self._stopping or not self._worker.after_poll(self._activity):
+                return False
+            self._activity = self._turn(longest)
+            return True
+        finally:
+            self._thread = None
+
+    def end(self) -> None:
+        """Send what was answered so far, and hang up."""
+        self._ended.set()
+        with self._lock:
+            while self._answers:
+                self._answer(*self._answers.popleft())
+            connections = [link.connection for link in self._connected.values()]
+            self._connected.clear()
+        for link in self._links:
+            if link.dial is not None:
+                link.dial.abandon()
+        part(connections)
+        for link in self._links:
+            link.abandon_jobs()
+            link.release_fences()
 
     # Called from any thread, and from signal handlers.
 
     def stop(self) -> None:
         """Send what was answered so far, and leave. Jobs not answered go back to their queues."""
         self._stopping = True
+        self.wake()
+
+    def wake(self) -> None:
+        """End the turn that is under way, if it only waits."""
         self._bell.insist()
 
     def drain(self) -> None:
@@ -134,7 +168,10 @@ class Engine:
         with self._lock:
             if not job.abandoned:
                 job.link.connection.write(packet)
-        self._wake()
+                if threading.get_ident() == self.sender:
+                    self._flush(job.link)
+        if threading.get_ident() != self.sender:
+            self._wake()
         self._updates += len(packet)
         if self._updates >= UPDATES_AHEAD:
             self.wait_until_sent(job, None)
@@ -158,14 +195,13 @@ class Engine:
     def announce(self, packet: bytes) -> None:
         """Tell all servers something about this worker."""
         with self._lock:
-            self._announce(packet)
+            self._abilities.announce(packet)
         self._wake()
 
     def retire(self, task: str) -> None:
         """Send CANT_DO for a function once no job of it is in hand: gearmand would requeue that job at once."""
         with self._lock:
-            self._retiring.add(task)
-            self._send_retired()
+            self._abilities.retire(task)
         self._wake()
 
     def send(self) -> None:
@@ -195,7 +231,7 @@ class Engine:
     # Everything below runs under the lock, or in the engine's thread before and after it waits.
 
     def _turn(self, longest: float) -> bool:
-        """Wait for something to happen, for up to `longest` seconds, and deal with it. Whether there was anything."""
+        """One turn. Whether anything happened."""
         with self._lock:
             wait = self._wait(longest)
         events = self._poll.poll(wait * 1000)
@@ -218,7 +254,7 @@ class Engine:
         if len(self._connected) < len(self._links):
             self._dial_due(now)
             due = min(due, *(link.due() for link in self._links))
-        if sum(len(link.jobs) for link in self._links) > 1:
+        if self._worker.prefetch > 1 and sum([len(link.jobs) for link in self._links]) > 1:
             due = min(due, now + LOOK)
         return max(0.0, min(longest, due - now))
 
@@ -241,6 +277,8 @@ class Engine:
             link.failed(dial.error, time.monotonic())
             return
         link.connected(dial.socket, self._scheduler.join())
+        assert link.lane is not None
+        self._lanes[link.lane] = link
         self._connected[dial.socket.fileno()] = link
         self._watch(link, select.POLLIN)
         link.greet(self._worker.worker_client_id, self._worker.worker_abilities)
@@ -259,6 +297,7 @@ class Engine:
         del self._connected[fd]
         link.events = 0
         self._scheduler.leave(link.lane)
+        del self._lanes[link.lane]
         # Jobs that wait to be delivered are gone too; those delivered hold their slots until they are released.
         for job in [job for job in self._assigned if job in link.jobs]:
             self._assigned.remove(job)
@@ -324,31 +363,17 @@ class Engine:
     def _release(self, job: WorkerJob) -> None:
         self._scheduler.finished()
         job.link.jobs.discard(job)
-        if self._retiring:
-            self._send_retired()
+        self._abilities.job_done()
 
     def _fence(self, link: Link, fence: threading.Event) -> None:
         link.fences.append(fence)
         if link.lane is None:
             link.release_fences()
 
-    def _announce(self, packet: bytes) -> None:
-        for link in self._connected.values():
-            assert link.lane is not None
-            link.connection.write(packet)
-            link.lane.may_have_work()  # CAN_DO wakes nobody who sleeps
-
-    def _send_retired(self) -> None:
-        busy = {job.task for link in self._links for job in link.jobs}
-        for task in self._retiring - busy:
-            self._retiring.remove(task)
-            if task not in self._worker.worker_abilities:  # else it was registered again
-                self._announce(pack(packets.GEARMAN_COMMAND_CANT_DO, to_wire(task)))
-
     def _grab(self) -> None:
         now = time.monotonic()
         for lane, grabs in self._scheduler.grant(now):
-            next(link for link in self._links if link.lane is lane).connection.write(_GRAB * grabs)
+            self._lanes[lane].connection.write(_GRAB * grabs)
         if self._scheduler.due(now) < NEVER:
             self._wake()  # to wait no longer than that
 
@@ -372,23 +397,3 @@ class Engine:
             poll.register(link.connection, select.POLLOUT)
             poll.poll(500)
             self._flush(link)
-
-    def _part(self) -> None:
-        with self._lock:
-            while self._answers:
-                self._answer(*self._answers.popleft())
-            connections = [link.connection for link in self._connected.values()]
-            self._connected.clear()
-        for link in self._links:
-            if link.dial is not None:
-                link.dial.abandon()
-        part(connections)
-        for link in self._links:
-            link.abandon_jobs()
-            link.release_fences()
-
-
-def _checked(connection: object) -> ServerConnection:
-    if not isinstance(connection, ServerConnection):
-        raise TypeError(f"connection_class must be a gearmancmd ServerConnection, not {type(connection).__name__}")
-    return connection

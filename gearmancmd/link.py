@@ -65,7 +65,11 @@ class Dial(threading.Thread):
 class Link:
     """A server as the engine sees it. `lane` is its place among the grabs while it is connected, else None."""
 
-    def __init__(self, connection: ServerConnection) -> None:
+    def __init__(self, connection: object) -> None:
+        if not isinstance(connection, ServerConnection):
+            raise TypeError(
+                f"connection_class must be a gearmancmd ServerConnection, not {type(connection).__name__}"
+            )
         self.connection = connection
         self.lane: Lane | None = None
         #: Jobs that this connection holds and that are not answered.

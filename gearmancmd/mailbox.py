@@ -67,10 +67,11 @@ class Mailbox(Generic[T]):
         self._poll = select.poll()
         self._poll.register(self._bell, select.POLLIN)
 
-    def put_all(self, items: Iterable[T]) -> None:
-        """Hand over several items with one wake-up."""
+    def put_all(self, items: Iterable[T], wake: bool = True) -> None:
+        """Hand over several items with one wake-up, or none, if the reader does it itself."""
         self._items.extend(items)
-        self._bell.ring()
+        if wake:
+            self._bell.ring()
 
     def wake(self) -> None:
         """Wake the reader, even if there is nothing to take."""
@@ -80,5 +81,9 @@ class Mailbox(Generic[T]):
         """Everything that was put, in order, after waiting for up to `timeout` seconds for the first of it."""
         if self._poll.poll(timeout * 1000):
             self._bell.answer()
+        return self.take_ready()
+
+    def take_ready(self) -> list[T]:
+        """Everything that was put, in order, without waiting."""
         items = self._items
         return [items.popleft() for _ in range(len(items))]

@@ -1,12 +1,23 @@
-"""One run of a GearmanCMD: the worker's background thread, and what the two threads hand each other."""
+"""One run of a GearmanCMD: the worker's two threads, and what they hand each other.
+
+One of them is at the helm: it turns the engine. That is the dispatcher while it has nothing else to do, so a job is
+worked on by the thread that read it: a hand-over between threads costs more than a short job (9,200 jobs/s with one
+for each job, 11,100 without). The background thread looks every NAP seconds. When the dispatcher has been busy with the
+same batch since the last look, it takes the helm: it listens, reports, reconnects, and gives the helm back when the
+dispatcher wants it. With no jobs at all it sleeps.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 
 from .job import WorkerJob
 from .mailbox import Mailbox
 from .worker import EngineWorker
+
+#: Seconds between two looks of the background thread, while there are jobs.
+NAP = 0.002
 
 
 class Session:
@@ -22,9 +33,16 @@ class Session:
         self.discard_result = False
         self._failure: BaseException | None = None
         self._owner = threading.get_ident()
-        self._poll_timeout = poll_timeout
-        self._engine = worker.make_engine(self.jobs.put_all)
+        self._engine = worker.make_engine(self._deliver)
         self._engine.sender = self._owner
+        self._longest_wait = self._engine.longest_wait(poll_timeout)
+        self._helm = threading.Lock()
+        #: Whether the dispatcher waits for the helm.
+        self._helm_wanted = False
+        #: Batches that the dispatcher has begun.
+        self._begun = 0
+        #: Whether there were jobs lately: the background thread sleeps until then.
+        self._busy = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="gearmancmd-worker", daemon=True)
 
     def start(self) -> None:
@@ -36,7 +54,28 @@ class Session:
         self.discard_result = self.discard_result or discard_result
         self.stopped = True
         self._engine.drain()
+        self._engine.wake()
         self.jobs.wake()
+
+    def fetch(self, wait: float) -> list[WorkerJob]:
+        """The jobs that have come, after waiting for up to `wait` seconds for the first of them."""
+        if self._helm.acquire(blocking=False):
+            self._helm_wanted = False
+            try:
+                self._turn(min(wait, self._longest_wait))
+            finally:
+                self._helm.release()
+            jobs = self.jobs.take_ready()
+        else:
+            self._helm_wanted = True
+            self._engine.wake()
+            jobs = self.jobs.take(wait)
+        if jobs:
+            self._helm_wanted = False
+            self._begun += 1
+            if not self._busy.is_set():
+                self._busy.set()
+        return jobs
 
     def fail(self, error: BaseException) -> None:
         """Stop, and have run() raise `error` once the job in hand is answered."""
@@ -61,6 +100,7 @@ class Session:
         """Send what was answered, hang up, and wait for the background thread to end."""
         self.stopped = True
         self._engine.stop()
+        self._busy.set()
         if self._thread.ident is not None:
             self._thread.join()
 
@@ -73,10 +113,50 @@ class Session:
         """Whether the caller is the thread that works on the jobs."""
         return threading.get_ident() == self._owner
 
-    def _listen(self) -> None:
+    def _deliver(self, jobs: list[WorkerJob]) -> None:
+        self.jobs.put_all(jobs, wake=not self.is_current_thread())
+
+    def _turn(self, wait: float) -> bool:
+        """Turn the engine once; False when that was the last time."""
         try:
-            self._engine.run(self._poll_timeout)
-        except BaseException as error:  # it must surface in run(), not end in a thread that nobody watches
+            if self._engine.turn(wait):
+                return True
+        except Exception as error:
             self.fail(error)
         self.stopped = True
-        self.jobs.wake()
+        return False
+
+    def _listen(self) -> None:
+        """The background thread."""
+        while not self.stopped:
+            self._stand_by()
+        while not self._engine.stopping:  # the dispatcher has a last job, and a report of it to be sent perhaps
+            if self._helm.acquire(timeout=0.1) and not self._steer():
+                break
+        # The dispatcher has left; but Ctrl+C may have kept it from giving the helm back.
+        self._helm.acquire(timeout=0.5)
+        self._engine.end()
+
+    def _stand_by(self) -> None:
+        self._busy.wait()
+        begun = self._begun
+        time.sleep(NAP)
+        if self._begun != begun:
+            return
+        if self._helm.acquire(blocking=False):
+            self._steer()
+            return
+        self._busy.clear()  # the dispatcher has it: there are no jobs
+        if self._begun != begun:  # a batch begun just now found the event set
+            self._busy.set()
+
+    def _steer(self) -> bool:
+        """Turn the engine until the dispatcher wants the helm; False when that was the last turn."""
+        try:
+            while not self._helm_wanted:
+                if not self._turn(self._longest_wait):
+                    return False
+            return True
+        finally:
+            self._helm.release()
+            self.jobs.wake()

@@ -56,7 +56,7 @@ WORKERS = {call.queue: next(block for block in BLOCKS if f'"{call.queue}"' in bl
 CLIENTS = [
     (
         " JSONGearmanClient(",
-        ["olleH", r"H:\S+ True olleH", r"H:\S+ \w+", "1000 jobs in the background", "olleH", "olleH"],
+        ["olleH", r"H:\S+ \w+ olleH", r"H:\S+ \w+", "1000 jobs in the background", "olleH", "olleH"],
     ),
     ("AsyncJSONGearmanClient(", ["1000", "olleH"]),
     ("Admin(", [r"localhost:4730 queue 0 \d 1"]),

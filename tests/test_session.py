@@ -1,0 +1,96 @@
+"""The two threads of a run and the helm between them."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+
+import pytest
+
+from gearmancmd import GearmanCMD, GearmanCMDQueue, JSONGearmanClient
+from tests.gearmand import counts
+from tests.waiting import LIMIT, wait_for
+
+
+class Mixed(GearmanCMDQueue):
+    """Commands of about the background thread's nap, shorter and longer."""
+
+    def __init__(self) -> None:
+        self.done: list[int] = []
+
+    def work(self, gcmd, task):
+        if task["pause"]:
+            gcmd.send_status(1, 2)
+            time.sleep(float(task["pause"]))
+        self.done.append(task["number"])
+        return task["number"]
+
+
+def tasks(count: int) -> list[dict[str, object]]:
+    chance = random.Random(5)
+    pauses = [0, 0, 0, 0.001, 0.002, 0.004, 0.01]
+    return [{"command": "work", "number": number, "pause": chance.choice(pauses)} for number in range(count)]
+
+
+@pytest.mark.parametrize("prefetch", [1, 5])
+def test_short_and_long_commands_take_turns(server, queue, run, prefetch):
+    run(GearmanCMD([server.address], prefetch=prefetch).register_task(queue, Mixed()))
+    with JSONGearmanClient([server.address], timeout=LIMIT) as client:
+        assert list(client.map(queue, tasks(300), window=20)) == list(range(300))
+
+
+def test_a_worker_that_was_idle_works_on(server, queue, run):
+    run(GearmanCMD([server.address]).register_task(queue, Mixed()))
+    with JSONGearmanClient([server.address], timeout=LIMIT) as client:
+        for task in tasks(40):
+            assert client.call(queue, task) == task["number"]
+            time.sleep(random.choice([0, 0.001, 0.01]))
+
+
+def test_a_lost_server_is_noticed_and_found_again_in_a_long_command(own_gearmand, queue, run):
+    let_go = threading.Event()
+
+    class Holding(GearmanCMDQueue):
+        def hold(self, gcmd, task):
+            assert let_go.wait(LIMIT)
+
+    run(GearmanCMD([own_gearmand.address]).register_task(queue, Holding()))
+    with JSONGearmanClient([own_gearmand.address], timeout=LIMIT) as client:
+        client.submit(queue, {"command": "hold"})
+        wait_for(lambda: counts(own_gearmand, queue)[1], "the command")
+        own_gearmand.stop()
+        own_gearmand.start()
+        wait_for(lambda: counts(own_gearmand, queue)[2], "the worker, which is still in its command")
+        let_go.set()
+
+
+@pytest.mark.parametrize("prefetch", [1, 16])
+def test_ctrl_c_at_any_point_leaves_no_thread_and_loses_no_job(server, queue, prefetch):
+    def interrupt(signum, frame):
+        raise KeyboardInterrupt
+
+    target = Mixed()
+    chance = random.Random(7)
+    with JSONGearmanClient([server.address], timeout=LIMIT) as client:
+        handles = list(client.submit_many(queue, [{**task, "pause": 0} for task in tasks(4000)]))
+    threads = threading.active_count()
+    before = signal.signal(signal.SIGALRM, interrupt)
+    interrupted = 0
+    deadline = time.monotonic() + 60
+    try:
+        while counts(server, queue)[0] and time.monotonic() < deadline:
+            try:
+                # again after 0.5 s: Python drops an exception that a signal handler raises in a __del__
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.001, 0.02), 0.5)
+                GearmanCMD([server.address], prefetch=prefetch).register_task(queue, target).run()
+            except KeyboardInterrupt:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                interrupted += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert sorted(set(target.done)) == list(range(len(handles)))
+    assert interrupted
+    wait_for(lambda: threading.active_count() <= threads, "the threads to end")
