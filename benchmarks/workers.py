@@ -41,6 +41,7 @@ def ours(prefetch: int = 1, queues: int = 0) -> Command:
 def peers() -> dict[str, Command]:
     """Other workers that are installed here, by name."""
     known = {
+        "gear": (sys.executable, "gear_worker.py", [sys.executable, "-c", "import gear"]),
         "gearman3, repaired": (sys.executable, "gearman3_worker.py", [sys.executable, "-c", "import gearman"]),
         "Perl Gearman::Worker": ("perl", "worker.pl", ["perl", "-MGearman::Worker", "-e", "1"]),
         "php-gearman": ("php", "worker.php", ["php", "-r", "exit(class_exists('GearmanWorker') ? 0 : 1);"]),
