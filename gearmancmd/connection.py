@@ -99,6 +99,8 @@ class ServerConnection(GearmanConnection):
         self._reader = PacketReader()
         self._pieces: list[bytes] = []
         self._sending: bytes | memoryview = b""
+        #: Whether a flush is under way, or was broken off by Ctrl+C: nobody knows then how much of it has left.
+        self._torn = False
 
     def connect(self) -> None:
         """Open the connection, blocking for up to CONNECT_TIMEOUT seconds an address. gearman's ConnectionError."""
@@ -146,6 +148,15 @@ class ServerConnection(GearmanConnection):
 
     def flush(self) -> bool:
         """Send what the kernel takes; True when nothing is left. gearman's ConnectionError when the server is gone."""
+        assert self.gearman_socket is not None
+        if self._torn:
+            self.throw_exception(message="a write was broken off, and what follows would not be understood")
+        self._torn = True
+        sent_all = self._send()
+        self._torn = False
+        return sent_all
+
+    def _send(self) -> bool:
         assert self.gearman_socket is not None
         while self._pieces or self._sending:
             if not self._sending:

@@ -57,7 +57,8 @@ class Dial(threading.Thread):
                 self._attempt.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass  # not yet connecting, or done
-        self.join(timeout=0.5)
+        if self.is_alive():  # Ctrl+C may have come before start()
+            self.join(timeout=0.5)
         if self.socket is not None:
             self.socket.close()
 

@@ -5,6 +5,9 @@ worked on by the thread that read it: a hand-over between threads costs more tha
 for each job, 11,100 without). The background thread looks every NAP seconds. When the dispatcher has been busy with the
 same batch since the last look, it takes the helm: it listens, reports, reconnects, and gives the helm back when the
 dispatcher wants it. With no jobs at all it sleeps.
+
+Ctrl+C may break off the dispatcher at any bytecode. So it never takes a lock of Python's own making, such as that of a
+threading.Event: broken off just after, it would leave it locked for ever, and the background thread before it.
 """
 
 from __future__ import annotations
@@ -18,6 +21,12 @@ from .worker import EngineWorker
 
 #: Seconds between two looks of the background thread, while there are jobs.
 NAP = 0.002
+
+#: Seconds that it sleeps without jobs: by then it would notice an end that a second Ctrl+C has broken off.
+LONGEST_SLEEP = 1.0
+
+#: Seconds for the background thread to end: its farewell has limits of its own, and is over long before.
+LONGEST_END = 30.0
 
 
 class Session:
@@ -41,8 +50,12 @@ class Session:
         self._helm_wanted = False
         #: Batches that the dispatcher has begun.
         self._begun = 0
-        #: Whether there were jobs lately: the background thread sleeps until then.
-        self._busy = threading.Event()
+        #: Held while the background thread sleeps, and all the other time too: released to wake it.
+        self._alarm = threading.Lock()
+        self._alarm.acquire()
+        self._asleep = False
+        #: Whether the dispatcher will turn the engine no more.
+        self._left = False
         self._thread = threading.Thread(target=self._listen, name="gearmancmd-worker", daemon=True)
 
     def start(self) -> None:
@@ -73,8 +86,8 @@ class Session:
         if jobs:
             self._helm_wanted = False
             self._begun += 1
-            if not self._busy.is_set():
-                self._busy.set()
+            if self._asleep:
+                self._rouse()
         return jobs
 
     def fail(self, error: BaseException) -> None:
@@ -99,10 +112,11 @@ class Session:
     def end(self) -> None:
         """Send what was answered, hang up, and wait for the background thread to end."""
         self.stopped = True
+        self._left = True
         self._engine.stop()
-        self._busy.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._rouse()
+        if self._thread.is_alive():
+            self._thread.join(LONGEST_END)
 
     def raise_failure(self) -> None:
         """What ended the run, if it was an exception."""
@@ -130,15 +144,13 @@ class Session:
         """The background thread."""
         while not self.stopped:
             self._stand_by()
-        while not self._engine.stopping:  # the dispatcher has a last job, and a report of it to be sent perhaps
+        while not self._left:  # the dispatcher has a last job, and a report of it to be sent perhaps
             if self._helm.acquire(timeout=0.1) and not self._steer():
+                self._helm.acquire(timeout=0.5)  # it may be about to turn once more
                 break
-        # The dispatcher has left; but Ctrl+C may have kept it from giving the helm back.
-        self._helm.acquire(timeout=0.5)
         self._engine.end()
 
     def _stand_by(self) -> None:
-        self._busy.wait()
         begun = self._begun
         time.sleep(NAP)
         if self._begun != begun:
@@ -146,9 +158,18 @@ class Session:
         if self._helm.acquire(blocking=False):
             self._steer()
             return
-        self._busy.clear()  # the dispatcher has it: there are no jobs
-        if self._begun != begun:  # a batch begun just now found the event set
-            self._busy.set()
+        self._asleep = True  # the dispatcher has the helm: there are no jobs
+        if self._begun == begun and not self.stopped:  # or it saw nobody asleep
+            self._alarm.acquire(timeout=LONGEST_SLEEP)
+        self._asleep = False
+
+    def _rouse(self) -> None:
+        """Wake the background thread, if it sleeps."""
+        self._asleep = False
+        try:
+            self._alarm.release()
+        except RuntimeError:
+            pass  # it is about to wake up
 
     def _steer(self) -> bool:
         """Turn the engine until the dispatcher wants the helm; False when that was the last turn."""

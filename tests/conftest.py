@@ -86,8 +86,8 @@ def worker_process() -> Iterator[Callable[..., WorkerProcess]]:
     """Runs a worker's source text in a process of its own."""
     started: list[WorkerProcess] = []
 
-    def start(source: str, *arguments: str) -> WorkerProcess:
-        started.append(WorkerProcess(source, *arguments))
+    def start(source: str, *arguments: str, **options: Any) -> WorkerProcess:
+        started.append(WorkerProcess(source, *arguments, **options))
         return started[-1]
 
     yield start

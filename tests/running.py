@@ -18,6 +18,9 @@ ROOT = Path(__file__).parent.parent
 #: For programs that are to import this checkout, wherever they run.
 ENVIRONMENT = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
 
+#: For those that are interrupted anywhere: coverage has locks of its own in this process, and would hang on them.
+UNMEASURED = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("COVERAGE")}
+
 
 class Running:
     """A GearmanCMD whose run() is under way in a thread; `error` is what left run()."""
@@ -51,17 +54,17 @@ class Running:
 class WorkerProcess:
     """A Python program under test. Each line that it prints can be waited for."""
 
-    def __init__(self, source: str, *arguments: str) -> None:
-        self._start("-c", source, *arguments)
+    def __init__(self, source: str, *arguments: str, environment: dict[str, str] = ENVIRONMENT) -> None:
+        self._start("-c", source, *arguments, environment=environment)
 
-    def _start(self, *arguments: str) -> None:
+    def _start(self, *arguments: str, environment: dict[str, str] = ENVIRONMENT) -> None:
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             cwd=ROOT,
-            env=ENVIRONMENT,
+            env=environment,
         )
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read)
