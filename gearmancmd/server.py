@@ -77,6 +77,10 @@ class _Server(gear.Server):  # type: ignore[misc]
         refusal = b"NOT_SUPPORTED\0the embedded server schedules no jobs"
         packet.connection.sendPacket(gear.Packet(gear.constants.RES, gear.constants.ERROR, refusal))
 
+    def _registerConnection(self, conn: Any) -> None:  # noqa: N802 - gear's name
+        conn.__class__ = _Connection  # gear asks nobody what to make of the sockets that it accepts
+        super()._registerConnection(conn)
+
     def _lostConnection(self, conn: Any) -> None:  # noqa: N802 - gear's name
         """Jobs of a lost worker go back to the queue, as in gearmand; gear would fail them."""
         requeued = [job for job in list(conn.related_jobs.values()) if job.worker_connection is conn]
@@ -90,3 +94,16 @@ class _Server(gear.Server):  # type: ignore[misc]
         for job in requeued:
             self.normal_queue.append(job)
             self.wakeConnections(job)
+
+
+class _Connection(gear.ServerConnection):  # type: ignore[misc]
+    """A worker's or client's connection. Writing to one that broke is no error: the poll is about to tell of it."""
+
+    def sendQueuedData(self) -> None:  # noqa: N802 - gear's name
+        """Send what the network takes. An exception would end what gear does just now, perhaps for somebody else, and
+        have it start all over with a traceback.
+        """
+        try:
+            super().sendQueuedData()
+        except OSError:
+            self.send_queue.clear()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import socket
 import subprocess
 import sys
 import threading
 
 import pytest
+from gearman.protocol import GEARMAN_COMMAND_CAN_DO, GEARMAN_COMMAND_GRAB_JOB_UNIQ
 
 from gearmancmd import GearmanCMD, GearmanCMDQueue, JobFailed, JSONGearmanClient
+from gearmancmd.protocol import pack
 from gearmancmd.server import EmbeddedServer
 from tests.calling import Caller
+from tests.gearmand import counts
 from tests.running import ROOT
 from tests.waiting import wait_for
 
@@ -72,3 +76,15 @@ def test_whoever_asks_for_exceptions_is_told_so_and_nothing_is_logged(embedded, 
     with JSONGearmanClient([embedded.address], timeout=30) as client:
         assert client.submit(queue, {}, background=True).handle
     assert not caplog.records
+
+
+def test_a_worker_that_dies_with_jobs_on_their_way_loses_none(embedded, queue, run, caplog):
+    with JSONGearmanClient([embedded.address], timeout=30) as client:
+        list(client.submit_many(queue, [{"command": "reverse", "message": "Hello"}] * 200))
+        with socket.create_connection((embedded.host, embedded.port)) as dying:
+            grabs = pack(GEARMAN_COMMAND_GRAB_JOB_UNIQ) * 100
+            dying.sendall(pack(GEARMAN_COMMAND_CAN_DO, queue.encode()) + grabs)
+        wait_for(lambda: counts(embedded, queue) == (200, 0, 0), "the jobs to be back in the queue")
+        run(GearmanCMD([embedded.address]).register_task(queue, Queue()))
+        wait_for(lambda: counts(embedded, queue)[0] == 0, "the jobs to be done")
+    assert "Exception" not in caplog.text
