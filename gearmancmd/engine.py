@@ -21,6 +21,7 @@ from gearman import protocol as packets
 from gearman.errors import GearmanError
 from gearman.worker import GearmanWorker
 
+from . import threads
 from .abilities import Abilities
 from .farewell import part
 from .grabs import NEVER, GrabScheduler, Lane
@@ -74,7 +75,7 @@ class Engine:
         self._thread: int | None = None
         self._stopping = False
         self._draining = False
-        self._ended = threading.Event()
+        self._ended = False
         self._abilities = Abilities(self._links, worker.worker_abilities)
         # Connections that could not be written to, and why.
         self._broken: deque[tuple[Link, GearmanError]] = deque()
@@ -111,7 +112,7 @@ class Engine:
 
     def end(self) -> None:
         """Send what was answered so far, and hang up."""
-        self._ended.set()
+        self._ended = True
         with self._lock:
             while self._answers:
                 self._answer(*self._answers.popleft())
@@ -124,6 +125,10 @@ class Engine:
         for link in self._links:
             link.abandon_jobs()
             link.release_fences()
+
+    def let_go(self) -> None:
+        """The calling thread will not turn it again, and was perhaps broken off with the lock in its hand."""
+        threads.let_go(self._lock)
 
     # Called from any thread, and from signal handlers.
 
@@ -183,13 +188,12 @@ class Engine:
         if self.in_own_thread():
             self._push_out(link, timeout)
             return
-        fence = threading.Event()
         with self._lock:
-            self._fence(link, fence)
+            fence = link.fence()
         self._wake()
         deadline = None if timeout is None else time.monotonic() + timeout
         while not fence.wait(0.5 if deadline is None else min(0.5, max(0.0, deadline - time.monotonic()))):
-            if self._ended.is_set() or (deadline is not None and time.monotonic() >= deadline):
+            if self._ended or (deadline is not None and time.monotonic() >= deadline):
                 return
 
     def announce(self, packet: bytes) -> None:
@@ -268,7 +272,7 @@ class Engine:
     def _dialled(self, link: Link, dial: Dial) -> None:
         """Called by the thread that dialled."""
         with self._lock:
-            if not self._ended.is_set():
+            if not self._ended:
                 self._connect(link, dial)
         self._wake()
 
@@ -364,11 +368,6 @@ class Engine:
         self._scheduler.finished()
         job.link.jobs.discard(job)
         self._abilities.job_done()
-
-    def _fence(self, link: Link, fence: threading.Event) -> None:
-        link.fences.append(fence)
-        if link.lane is None:
-            link.release_fences()
 
     def _grab(self) -> None:
         now = time.monotonic()

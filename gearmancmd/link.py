@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from gearman.protocol import GEARMAN_COMMAND_CAN_DO, GEARMAN_COMMAND_SET_CLIENT_ID
 
+from . import threads
 from .address import Address
 from .backoff import Outage
 from .connection import ServerConnection, open_socket
@@ -57,7 +58,7 @@ class Dial(threading.Thread):
                 self._attempt.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass  # not yet connecting, or done
-        if self.is_alive():  # Ctrl+C may have come before start()
+        if self.is_alive():  # it may not have been started yet
             self.join(timeout=0.5)
         if self.socket is not None:
             self.socket.close()
@@ -75,8 +76,8 @@ class Link:
         self.lane: Lane | None = None
         #: Jobs that this connection holds and that are not answered.
         self.jobs: set[WorkerJob] = set()
-        #: Set once everything written so far has left.
-        self.fences: list[threading.Event] = []
+        #: Those that wait until everything written so far has left.
+        self.fences: list[threads.Signal] = []
         self.dial: Dial | None = None
         self.dial_at = 0.0
         self.events = 0
@@ -91,7 +92,7 @@ class Link:
     def start_dialling(self, done: Callable[[Dial], None]) -> None:
         """Try to connect, and have `done` called from another thread."""
         self.dial = Dial(self.connection.address, done)
-        self.dial.start()
+        threads.start(self.dial)
 
     def connected(self, opened: socket.socket, lane: Lane) -> None:
         """The server accepted the connection."""
@@ -128,6 +129,14 @@ class Link:
         for job in self.jobs:
             job.abandoned = True
         self.jobs.clear()
+
+    def fence(self) -> threads.Signal:
+        """What is set once everything written so far has left, or never will."""
+        fence = threads.Signal()
+        self.fences.append(fence)
+        if self.lane is None:
+            self.release_fences()
+        return fence
 
     def release_fences(self) -> None:
         """Everything has left, or never will."""

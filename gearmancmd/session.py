@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 import time
 
+from . import threads
 from .job import WorkerJob
 from .mailbox import Mailbox
 from .worker import EngineWorker
@@ -50,17 +51,20 @@ class Session:
         self._helm_wanted = False
         #: Batches that the dispatcher has begun.
         self._begun = 0
-        #: Held while the background thread sleeps, and all the other time too: released to wake it.
-        self._alarm = threading.Lock()
-        self._alarm.acquire()
+        #: Wakes the background thread.
+        self._alarm = threads.Signal()
         self._asleep = False
         #: Whether the dispatcher will turn the engine no more.
         self._left = False
+        #: Set once the background thread has ended the engine.
+        self._ended = threads.Signal()
+        self._started = False
         self._thread = threading.Thread(target=self._listen, name="gearmancmd-worker", daemon=True)
 
     def start(self) -> None:
         """Connect to the servers and let jobs come."""
-        self._thread.start()
+        threads.start(self._thread)
+        self._started = True
 
     def stop(self, discard_result: bool) -> None:
         """Take no further job; safe in a signal handler."""
@@ -87,7 +91,8 @@ class Session:
             self._helm_wanted = False
             self._begun += 1
             if self._asleep:
-                self._rouse()
+                self._asleep = False
+                self._alarm.set()
         return jobs
 
     def fail(self, error: BaseException) -> None:
@@ -112,10 +117,11 @@ class Session:
     def end(self) -> None:
         """Send what was answered, hang up, and wait for the background thread to end."""
         self.stopped = True
+        self._engine.let_go()
         self._left = True
         self._engine.stop()
-        self._rouse()
-        if self._thread.is_alive():
+        self._alarm.set()
+        if self._started and self._ended.wait(LONGEST_END):
             self._thread.join(LONGEST_END)
 
     def raise_failure(self) -> None:
@@ -142,13 +148,21 @@ class Session:
 
     def _listen(self) -> None:
         """The background thread."""
+        try:
+            self._share_the_helm()
+        finally:
+            try:
+                self._engine.end()
+            finally:
+                self._ended.set()
+
+    def _share_the_helm(self) -> None:
         while not self.stopped:
             self._stand_by()
         while not self._left:  # the dispatcher has a last job, and a report of it to be sent perhaps
             if self._helm.acquire(timeout=0.1) and not self._steer():
                 self._helm.acquire(timeout=0.5)  # it may be about to turn once more
-                break
-        self._engine.end()
+                return
 
     def _stand_by(self) -> None:
         begun = self._begun
@@ -160,16 +174,8 @@ class Session:
             return
         self._asleep = True  # the dispatcher has the helm: there are no jobs
         if self._begun == begun and not self.stopped:  # or it saw nobody asleep
-            self._alarm.acquire(timeout=LONGEST_SLEEP)
+            self._alarm.wait(LONGEST_SLEEP)
         self._asleep = False
-
-    def _rouse(self) -> None:
-        """Wake the background thread, if it sleeps."""
-        self._asleep = False
-        try:
-            self._alarm.release()
-        except RuntimeError:
-            pass  # it is about to wake up
 
     def _steer(self) -> bool:
         """Turn the engine until the dispatcher wants the helm; False when that was the last turn."""
