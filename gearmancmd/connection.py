@@ -39,11 +39,14 @@ def open_socket(
     """
     error: OSError | None = None
     for family, kind, proto, _, target in socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM):
-        attempt = socket.socket(family, kind, proto)
+        attempt = _unconnected(address, family, kind, proto)
         try:
             if on_attempt is not None:
                 on_attempt(attempt)
-            return _connect(attempt, target, address, timeout)
+            attempt.settimeout(timeout)
+            tune(attempt)
+            attempt.connect(target)
+            return attempt
         except OSError as failure:
             error = failure
             attempt.close()
@@ -53,13 +56,15 @@ def open_socket(
     raise error or OSError(f"{address.host} has no address")
 
 
-def _connect(attempt: socket.socket, target: tuple[object, ...], address: Address, timeout: float) -> socket.socket:
-    attempt.settimeout(timeout)
-    tune(attempt)
-    attempt.connect(target)
+def _unconnected(address: Address, family: int, kind: int, proto: int) -> socket.socket:
+    """A socket whose connect() shakes hands too, where TLS is wanted: so one shutdown() ends it at any point."""
+    plain = socket.socket(family, kind, proto)
     if not address.tls:
-        return attempt
-    return address.ssl_context().wrap_socket(attempt, server_hostname=address.host)
+        return plain
+    try:
+        return address.ssl_context().wrap_socket(plain, server_hostname=address.host)
+    finally:
+        plain.close()  # the TLS socket has taken the file descriptor over, unless it failed
 
 
 def tune(opened: socket.socket) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable
 
 from gearman.protocol import GEARMAN_COMMAND_CAN_DO, GEARMAN_COMMAND_SET_CLIENT_ID
@@ -15,6 +16,9 @@ from .connection import ServerConnection, open_socket
 from .grabs import NEVER, Lane
 from .job import WorkerJob
 from .protocol import pack, to_wire
+
+#: Seconds that an attempt to connect has to end when the worker ends.
+LAST_MOMENTS = 0.5
 
 
 class Dial(threading.Thread):
@@ -53,15 +57,20 @@ class Dial(threading.Thread):
         and ends when the resolver does.
         """
         self._abandoned = True
+        deadline = time.monotonic() + LAST_MOMENTS
+        while self.is_alive() and time.monotonic() < deadline:  # it may not have been started yet
+            self._cut_short()
+            self.join(timeout=0.01)
+        if self.socket is not None:
+            self.socket.close()
+
+    def _cut_short(self) -> None:
+        """End a connect() or a handshake; one that has yet to begin takes no notice, so once is not enough."""
         if self._attempt is not None:
             try:
                 self._attempt.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass  # not yet connecting, or done
-        if self.is_alive():  # it may not have been started yet
-            self.join(timeout=0.5)
-        if self.socket is not None:
-            self.socket.close()
 
 
 class Link:

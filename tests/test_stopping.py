@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
+import select
 import signal
+import socket
 import threading
 import time
 
 import pytest
+import trustme
 
 from gearmancmd import GearmanCMD, GearmanCMDQueue
+from gearmancmd.connection import CONNECT_TIMEOUT
 from tests.gearmand import counts
 from tests.waiting import wait_for
 
@@ -195,12 +200,44 @@ def test_stop_from_a_signal_handler_while_idle_with_a_long_poll_timeout(server, 
     assert process.exit_status() == 0
 
 
-def test_stop_ends_a_run_without_any_server(queue, run):
-    gcmd = GearmanCMD(["127.0.0.1:1", "192.0.2.1:4730"], poll_timeout=60).register_task(queue, Queue())
+@pytest.fixture
+def full_server():
+    """A port where a connection attempt goes unanswered: the kernel's list of those to be accepted is full."""
+    with contextlib.ExitStack() as sockets:
+        listener = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        while True:
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+            if not select.select([], [waiting], [], 0.3)[1]:
+                break
+        yield listener.getsockname()
+
+
+@pytest.fixture
+def mute_tls_server(tmp_path):
+    """One that accepts, and never answers the TLS handshake."""
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield {"host": "127.0.0.1", "port": listener.getsockname()[1], "ca_certs": str(tmp_path / "ca.pem")}
+
+
+@pytest.mark.parametrize("unreachable", ["full_server", "mute_tls_server"])
+def test_stop_ends_a_run_without_any_server(queue, run, request, unreachable):
+    server = request.getfixturevalue(unreachable)
+    port = server["port"] if isinstance(server, dict) else server[1]
+    gcmd = GearmanCMD(["127.0.0.1:1", server], poll_timeout=60).register_task(queue, Queue())
     running = run(gcmd)
-    wait_for(lambda: any(t.name.startswith("gearmancmd-dial") for t in threading.enumerate()), "a connection attempt")
+    wait_for(lambda: dials(port), "a connection attempt")
     gcmd.stop()
     assert running.wait() is None
+    wait_for(lambda: not dials(port), "the attempt to be cut short", limit=CONNECT_TIMEOUT / 2)
+
+
+def dials(port: int) -> list[str]:
+    """The threads that try to connect to a port."""
+    names = [thread.name for thread in threading.enumerate()]
+    return [name for name in names if name == f"gearmancmd-dial-127.0.0.1:{port}"]
 
 
 def test_stop_with_a_paused_server(own_gearmand, queue, run):
