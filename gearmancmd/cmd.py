@@ -106,10 +106,12 @@ class GearmanCMD:
         From within a command the job's client gets None, whatever the command returns; with `graceful` it gets the
         command's result. A command that is running when another thread calls stop() is finished and answered.
         """
-        session = self._session
-        if session is not None:
-            in_command = self.job is not None and session.is_current_thread()
-            session.stop(discard_result=in_command and not graceful)
+        session, job = self._session, self.job
+        if session is None:
+            return
+        if job is not None and session.is_current_thread() and not graceful:
+            job.discard_result = True
+        session.stop()
 
     def _open(self) -> Session:
         with self._starting:
@@ -143,20 +145,16 @@ class GearmanCMD:
         """The worker's callback: decode, dispatch, call the command."""
         self.job = job
         try:
-            result = self._call_command(job)
-        finally:
-            self.job = None
-        return None if self._current().discard_result else result
-
-    def _call_command(self, job: WorkerJob) -> Any:
-        task = job.data
-        try:
+            task = job.data
             routine = self._routines.find(self.dispatch(job.task, task), job.task)
-            return routine(self, task) if routine is not None else None
+            result = routine(self, task) if routine is not None else None
         except CommandError:
             raise
         except Exception as error:
-            return self._handle(error)
+            result = self._handle(error)
+        finally:
+            self.job = None
+        return None if job.discard_result else result
 
     def _handle(self, error: Exception) -> Any:
         """The exception handler's result, or the exception on its way out of run()."""

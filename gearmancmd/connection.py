@@ -127,21 +127,17 @@ class ServerConnection(GearmanConnection):
         """The packets that have arrived; none when the rest of one is still on its way. gearman's ConnectionError
         when the server is gone, its ProtocolError when it is no job server.
         """
-        data = self._recv()
-        return self._reader.feed(data) if data else []
-
-    def _recv(self) -> bytes:
         assert self.gearman_socket is not None
         size = max(RECEIVE_SIZE, min(self._reader.missing, LARGEST_RECEIVE))
         try:
             data = self.gearman_socket.recv(size)
         except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return b""
+            return []
         except OSError as error:
             self.throw_exception(exception=error)
         if not data:
             self.throw_exception(message="the server closed the connection")
-        return data
+        return self._reader.feed(data)
 
     def write(self, data: bytes) -> None:
         """Add to what the next flush sends."""
@@ -157,12 +153,6 @@ class ServerConnection(GearmanConnection):
         if self._torn:
             self.throw_exception(message="a write was broken off, and what follows would not be understood")
         self._torn = True
-        sent_all = self._send()
-        self._torn = False
-        return sent_all
-
-    def _send(self) -> bool:
-        assert self.gearman_socket is not None
         while self._pieces or self._sending:
             if not self._sending:
                 self._sending = b"".join(self._pieces)
@@ -170,11 +160,12 @@ class ServerConnection(GearmanConnection):
             try:
                 sent = self.gearman_socket.send(self._sending)
             except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return False
+                break
             except OSError as error:
                 self.throw_exception(exception=error)
             self._sending = memoryview(self._sending)[sent:] if sent < len(self._sending) else b""
-        return True
+        self._torn = False
+        return not self._sending
 
     def throw_exception(self, message: str | None = None, exception: Exception | None = None) -> None:
         """Mark the connection as lost and raise gearman's ConnectionError."""

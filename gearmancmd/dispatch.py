@@ -40,9 +40,7 @@ class Routines:
         table = self.queues.get(queue) if isinstance(queue, str) else None
         if table is None:
             raise UnknownCommand(f"no queue {reprlib.repr(queue)} is registered here")
-        routine = table.commands.get(name) if isinstance(name, str) else None
-        if routine is None:
-            routine = table.default
+        routine = table.commands.get(name, table.default) if isinstance(name, str) else table.default
         if routine is None:
             raise UnknownCommand(_unknown(queue, name))
         return routine

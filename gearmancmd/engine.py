@@ -1,9 +1,8 @@
 """The worker's loop: one poll over the servers' sockets and a bell for other threads.
 
-It never works on a job itself but hands jobs over, in batches as they arrive. Any thread may turn it, one at a time:
-the one that does is its own thread for that turn. What other threads want of it they do themselves under its lock,
-which it holds whenever it is not waiting; then they ring. The dispatcher sends the last answer of a batch itself too,
-and the grab for the free slot with it.
+It never works on a job itself but gives back those that came. Any thread may turn it, one at a time. Whatever other
+threads want of it meanwhile they do themselves under its lock, which it holds whenever it is not waiting; then they
+ring. Between two turns nobody need ring: each begins with what was left to do.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -47,23 +45,23 @@ UPDATES_AHEAD = 4 * 1024 * 1024
 
 
 class Engine:
-    """One run of a worker, from its first connection to its last. Made, run once, and thrown away.
+    """One run of a worker, from its first connection to its last. Made by the thread that is to work on the jobs, run
+    once, and thrown away.
 
-    `deliver` gets the jobs that arrived in one turn, in the thread that turned it. Each must end in :meth:`answer` or
-    :meth:`release`, from whatever thread; see :attr:`sender` for one that sends its answers itself.
+    Each job that :meth:`turn` gives back must end in :meth:`answer` or :meth:`release`, from whatever thread.
     """
 
-    def __init__(self, worker: EngineWorker, deliver: Callable[[list[WorkerJob]], None]) -> None:
+    def __init__(self, worker: EngineWorker, alone: bool) -> None:
         self._worker = worker
-        self._deliver = deliver
+        self._decode = worker.data_encoder.decode
         self._scheduler = GrabScheduler(worker.prefetch)
         self._links = [Link(connection) for connection in worker.connection_list]
         self._connected: dict[int, Link] = {}
         self._lanes: dict[Lane, Link] = {}
         self._assigned: list[WorkerJob] = []
-        # Answers on their way to their servers: put here without the lock, for 64 short jobs in a row would fight
-        # with the engine's thread for it 64 times.
-        self._answers: deque[tuple[WorkerJob, bytes]] = deque()
+        # Jobs that are done with, and the packets that say so: put here without the lock, for 64 short jobs in a row
+        # would fight for it 64 times with the thread that turns the engine.
+        self._finished: deque[tuple[WorkerJob, bytes]] = deque()
         self._bell = Bell()
         self._poll = select.poll()
         self._poll.register(self._bell, select.POLLIN)
@@ -72,7 +70,8 @@ class Engine:
         self._asks_after_poll = type(worker).after_poll is not GearmanWorker.after_poll
         # Held by whoever changes links, lanes or what is to be sent; never while waiting or while a job is worked on.
         self._lock = threading.RLock()
-        self._thread: int | None = None
+        # The thread that turns it just now.
+        self._turning: int | None = None
         self._stopping = False
         self._draining = False
         self._ended = False
@@ -80,42 +79,45 @@ class Engine:
         # Connections that could not be written to, and why.
         self._broken: deque[tuple[Link, GearmanError]] = deque()
         self._updates = 0
-        #: The thread that calls send() after the last job of each batch, and so need not wake this one to send.
-        self.sender: int | None = None
+        self._dispatcher = threading.get_ident()
+        #: Whether no other thread turns it while the one that made it works on a job.
+        self.alone = alone
+        #: Whether the answer to the job in hand leaves at once, with the grab for its slot. With short jobs behind it
+        #: one write for all of them costs less; whoever turns the engine looks after LOOK seconds all the same.
+        self.prompt = True
 
     # Called by whoever is to turn it.
-
-    def run(self, poll_timeout: float) -> None:
-        """Work until :meth:`stop`, or until the worker's after_poll returns False."""
-        try:
-            while self.turn(self.longest_wait(poll_timeout)):
-                pass
-        finally:
-            self.end()
 
     def longest_wait(self, poll_timeout: float) -> float:
         """Seconds that a turn may take: an after_poll of the user's own is asked once in `poll_timeout` seconds."""
         return poll_timeout if self._asks_after_poll else max(poll_timeout, 1.0)
 
-    def turn(self, longest: float) -> bool:
-        """Wait for something to happen, for up to `longest` seconds, and deal with it; False when it is to be turned
-        no more.
+    def turn(self, longest: float) -> list[WorkerJob] | None:
+        """Send what there is to send, and wait for something to arrive, for up to `longest` seconds. The jobs among
+        it; None when it is to be turned no more.
         """
-        self._thread = threading.get_ident()
+        if self._stopping or (self._asks_after_poll and not self._worker.after_poll(self._activity)):
+            return None
+        self._turning = threading.get_ident()
         try:
-            if self._stopping or not self._worker.after_poll(self._activity):
-                return False
-            self._activity = self._turn(longest)
-            return True
+            with self._lock:
+                wait = self._prepare(longest)
+            events = self._poll.poll(wait * 1000)
+            self._activity = bool(events)
+            received = [self._receive(fd) for fd, event in events if event != select.POLLOUT]
+            with self._lock:
+                for link, arrived, error in filter(None, received):
+                    self._take(link, arrived, error)
+                jobs, self._assigned = self._assigned, []
+            return jobs
         finally:
-            self._thread = None
+            self._turning = None
 
     def end(self) -> None:
         """Send what was answered so far, and hang up."""
         self._ended = True
         with self._lock:
-            while self._answers:
-                self._answer(*self._answers.popleft())
+            self._settle()
             connections = [link.connection for link in self._connected.values()]
             self._connected.clear()
         for link in self._links:
@@ -152,18 +154,20 @@ class Engine:
         if job.answered:
             logger.debug("job %s has its answer already", job.handle)
             return
-        job.answered = True
-        self._answers.append((job, pack(kind, job.wire_handle, *arguments)))
-        if threading.get_ident() != self.sender:
-            self._wake()
+        self._finish(job, pack(kind, job.wire_handle, *arguments))
 
     def release(self, job: WorkerJob) -> None:
         """Nobody works on a job any more, whether it was answered or not."""
         if not job.answered:
-            job.answered = True
-            with self._lock:
-                self._release(job)
+            self._finish(job, b"")
+
+    def _finish(self, job: WorkerJob, packet: bytes) -> None:
+        job.answered = True
+        self._finished.append((job, packet))
+        if threading.get_ident() != self._dispatcher:
             self._wake()
+        elif self.prompt:
+            self.send()
 
     def update(self, job: WorkerJob, kind: int, *arguments: bytes) -> None:
         """Tell of a job under way: WORK_STATUS, WORK_DATA or WORK_WARNING. Now and then it waits until the network has
@@ -173,10 +177,7 @@ class Engine:
         with self._lock:
             if not job.abandoned:
                 job.link.connection.write(packet)
-                if threading.get_ident() == self.sender:
-                    self._flush(job.link)
-        if threading.get_ident() != self.sender:
-            self._wake()
+                self._flush(job.link)
         self._updates += len(packet)
         if self._updates >= UPDATES_AHEAD:
             self.wait_until_sent(job, None)
@@ -185,7 +186,7 @@ class Engine:
         """Wait until all that was written for a job has left, its server is lost, or `timeout` seconds are over."""
         self._updates = 0
         link = job.link
-        if self.in_own_thread():
+        if self.alone:
             self._push_out(link, timeout)
             return
         with self._lock:
@@ -211,49 +212,30 @@ class Engine:
     def send(self) -> None:
         """One write a server: the answers so far, and the grabs for the slots that they freed."""
         with self._lock:
-            while self._answers:
-                self._answer(*self._answers.popleft())
-            if self._scheduler.free > 0 and not self._draining:
-                self._grab()
-            for link in list(self._connected.values()):
-                if link.connection.writable() or link.fences:
-                    self._flush(link)
+            self._send(time.monotonic())
+            if self._turning is not None and self._scheduler.due(time.monotonic()) < NEVER:
+                self._wake()  # to wait no longer than that
 
     @property
     def stopping(self) -> bool:
         """Whether it was told to stop."""
         return self._stopping
 
-    def in_own_thread(self) -> bool:
-        """Whether the caller is the thread that runs the loop."""
-        return threading.get_ident() == self._thread
-
     def _wake(self) -> None:
-        if not self.in_own_thread():
+        """Have what was changed seen. Where nobody is turning it, the next turn begins with it."""
+        if self._turning not in {None, threading.get_ident()}:
             self._bell.ring()
 
-    # Everything below runs under the lock, or in the engine's thread before and after it waits.
+    # Everything below runs under the lock, or in the thread that turns it before and after it waits.
 
-    def _turn(self, longest: float) -> bool:
-        """One turn. Whether anything happened."""
-        with self._lock:
-            wait = self._wait(longest)
-        events = self._poll.poll(wait * 1000)
-        received = [self._receive(self._connected.get(fd)) for fd, event in events if event != select.POLLOUT]
-        with self._lock:
-            for link, arrived, error in filter(None, received):
-                self._take(link, arrived, error)
-            self.send()
-            jobs, self._assigned = self._assigned, []
-        if jobs:
-            self._deliver(jobs)
-        return bool(events)
-
-    def _wait(self, longest: float) -> float:
-        """Seconds until there is something to do by itself; servers that are due are dialled now."""
+    def _prepare(self, longest: float) -> float:
+        """Do whatever is due; the seconds until there is something to do by itself again."""
         now = time.monotonic()
         while self._broken:
             self._lose(*self._broken.popleft())
+        self._send(now)
+        if self._broken:
+            return 0.0
         due = NEVER if self._draining else self._scheduler.due(now)
         if len(self._connected) < len(self._links):
             self._dial_due(now)
@@ -261,6 +243,27 @@ class Engine:
         if self._worker.prefetch > 1 and sum([len(link.jobs) for link in self._links]) > 1:
             due = min(due, now + LOOK)
         return max(0.0, min(longest, due - now))
+
+    def _send(self, now: float) -> None:
+        self._settle()
+        if self._scheduler.free > 0 and not self._draining:
+            for lane, grabs in self._scheduler.grant(now):
+                self._lanes[lane].connection.write(_GRAB * grabs)
+        for link in self._connected.values():
+            if link.connection.writable() or link.fences:
+                self._flush(link)
+
+    def _settle(self) -> None:
+        """Take the slots of finished jobs back, and write their answers."""
+        while self._finished:
+            job, packet = self._finished.popleft()
+            if job.abandoned and packet:
+                logger.warning("job %s was done in vain: its server was lost, and has requeued it", job.handle)
+            elif packet:
+                job.link.connection.write(packet)
+            job.link.jobs.discard(job)
+            self._scheduler.finished()
+            self._abilities.job_done()
 
     # Connections.
 
@@ -288,10 +291,9 @@ class Engine:
         link.greet(self._worker.worker_client_id, self._worker.worker_abilities)
 
     def _watch(self, link: Link, events: int) -> None:
-        if events != link.events:
-            self._poll.register(link.connection, events)
-            link.events = events
-            self._wake()  # a poll that is under way does not see it
+        self._poll.register(link.connection, events)
+        link.events = events
+        self._wake()  # a poll that is under way does not see it
 
     def _lose(self, link: Link, why: object) -> None:
         if link.lane is None:
@@ -310,8 +312,9 @@ class Engine:
 
     # Packets in.
 
-    def _receive(self, link: Link | None) -> tuple[Link, list[Packet], GearmanError | None] | None:
-        """What one server sent; without the lock, for only the engine's thread reads. None for the bell."""
+    def _receive(self, fd: int) -> tuple[Link, list[Packet], GearmanError | None] | None:
+        """What one server sent; without the lock, for only who turns the engine reads. None for the bell."""
+        link = self._connected.get(fd)
         if link is None:
             self._bell.answer()
             return None
@@ -327,13 +330,26 @@ class Engine:
         if link.silent and received:
             link.heard()
         for kind, arguments in received:
-            self._handle(link, kind, arguments)
+            if kind == packets.GEARMAN_COMMAND_JOB_ASSIGN_UNIQ:
+                self._assign(link, *arguments)
+            else:
+                self._hear(link, kind, arguments)
 
-    def _handle(self, link: Link, kind: int, arguments: list[bytes]) -> None:
+    def _assign(self, link: Link, handle: bytes, task: bytes, unique: bytes, payload: bytes) -> None:
         assert link.lane is not None
-        if kind == packets.GEARMAN_COMMAND_JOB_ASSIGN_UNIQ:
-            self._assign(link, *arguments)
-        elif kind == packets.GEARMAN_COMMAND_NO_JOB:
+        link.lane.assigned()
+        name = to_text(task)
+        if name not in self._worker.worker_abilities:
+            self._scheduler.finished()
+            return  # our CANT_DO crosses it on the way, and puts it back into the queue
+        job = WorkerJob(link, handle, name, unique, payload, self._decode)
+        link.jobs.add(job)
+        self._assigned.append(job)
+
+    def _hear(self, link: Link, kind: int, arguments: list[bytes]) -> None:
+        """A packet that is no job."""
+        assert link.lane is not None
+        if kind == packets.GEARMAN_COMMAND_NO_JOB:
             if self._scheduler.refused(link.lane, time.monotonic()):
                 link.connection.write(_PRE_SLEEP)
         elif kind == packets.GEARMAN_COMMAND_NOOP:
@@ -343,56 +359,27 @@ class Engine:
         else:
             logger.debug("packet %s of %s is none that a worker asks for", kind, link.connection)
 
-    def _assign(self, link: Link, handle: bytes, task: bytes, unique: bytes, payload: bytes) -> None:
-        assert link.lane is not None
-        link.lane.assigned()
-        name = to_text(task)
-        if name not in self._worker.worker_abilities:
-            self._scheduler.finished()
-            return  # our CANT_DO crosses it on the way, and puts it back into the queue
-        decode = self._worker.data_encoder.decode
-        job = WorkerJob(link, handle, name, unique, payload, decode)
-        link.jobs.add(job)
-        self._assigned.append(job)
-
     # Packets out.
-
-    def _answer(self, job: WorkerJob, packet: bytes) -> None:
-        if job.abandoned:
-            logger.warning("job %s was done in vain: its server was lost, and has requeued it", job.handle)
-        else:
-            job.link.connection.write(packet)
-        self._release(job)
-
-    def _release(self, job: WorkerJob) -> None:
-        self._scheduler.finished()
-        job.link.jobs.discard(job)
-        self._abilities.job_done()
-
-    def _grab(self) -> None:
-        now = time.monotonic()
-        for lane, grabs in self._scheduler.grant(now):
-            self._lanes[lane].connection.write(_GRAB * grabs)
-        if self._scheduler.due(now) < NEVER:
-            self._wake()  # to wait no longer than that
 
     def _flush(self, link: Link) -> None:
         try:
-            sent = not link.connection.writable() or link.connection.flush()
+            sent = link.connection.flush()
         except GearmanError as error:
-            self._broken.append((link, error))  # it may just be read from, in the engine's thread
+            self._broken.append((link, error))  # it may just be read from, in another thread
             self._wake()
             return
-        self._watch(link, select.POLLIN if sent else select.POLLIN | select.POLLOUT)
+        events = select.POLLIN if sent else select.POLLIN | select.POLLOUT
+        if events != link.events:
+            self._watch(link, events)
         if sent and link.fences:
             link.release_fences()
 
     def _push_out(self, link: Link, timeout: float | None) -> None:
-        """Send all that waits for one server, from within a job that the engine's own thread works on."""
+        """Send all that waits for one server, where nobody turns the engine meanwhile."""
         deadline = float("inf") if timeout is None else time.monotonic() + timeout
-        self._flush(link)
+        poll = select.poll()
+        poll.register(link.connection, select.POLLOUT)
         while link.connection.writable() and time.monotonic() < deadline:
-            poll = select.poll()
-            poll.register(link.connection, select.POLLOUT)
             poll.poll(500)
-            self._flush(link)
+            with self._lock:
+                self._flush(link)

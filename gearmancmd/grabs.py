@@ -131,23 +131,18 @@ class GrabScheduler:
 
     def grant(self, now: float) -> list[tuple[Lane, int]]:
         """The connections to send GRAB_JOB to, each with how many; they count as sent. Slots go round in turn."""
-        if self.free <= 0:
-            return []
         wants = [(lane, wanted) for lane in self._turns if (wanted := lane.wanted(now)) > 0]
         grants = []
-        while wants and self.free > 0:
-            share = max(1, self.free // len(wants))
-            lane, wanted = wants.pop(0)
-            grabs = min(wanted, share)
+        for turn, (lane, wanted) in enumerate(wants):
+            if self.free <= 0:
+                break
+            grabs = min(wanted, max(1, self.free // (len(wants) - turn)))
             lane.grabs += grabs
             self.free -= grabs
             grants.append((lane, grabs))
-            self._to_the_back(lane)
+            self._turns.remove(lane)
+            self._turns.append(lane)
         return grants
-
-    def _to_the_back(self, lane: Lane) -> None:
-        self._turns.remove(lane)
-        self._turns.append(lane)
 
     def due(self, now: float) -> float:
         """The time at which :meth:`grant`, asked at `now`, may have more to give by itself."""

@@ -38,6 +38,8 @@ class WorkerJob(GearmanJob):
         self.answered = False
         #: Whether its connection was lost: the server has put the job back into the queue.
         self.abandoned = False
+        #: Whether its command has stopped the worker: the client gets None, whatever the command returns.
+        self.discard_result = False
         self._unique = unique
         self._decode = decode
         self._data = _UNDECODED

@@ -67,11 +67,10 @@ class Mailbox(Generic[T]):
         self._poll = select.poll()
         self._poll.register(self._bell, select.POLLIN)
 
-    def put_all(self, items: Iterable[T], wake: bool = True) -> None:
-        """Hand over several items with one wake-up, or none, if the reader does it itself."""
+    def put_all(self, items: Iterable[T]) -> None:
+        """Hand over several items with one wake-up."""
         self._items.extend(items)
-        if wake:
-            self._bell.ring()
+        self._bell.ring()
 
     def wake(self) -> None:
         """Wake the reader, even if there is nothing to take."""

@@ -68,13 +68,7 @@ class PacketReader:
             if self._held < self._needed:
                 return []
             data = b"".join(self._pieces)
-        packets, end = self._parse(data)
-        rest = data[end:]
-        self._pieces = [rest] if rest else []
-        self._held = len(rest)
-        return packets
-
-    def _parse(self, data: bytes) -> tuple[list[Packet], int]:
+            self._pieces.clear()
         packets: list[Packet] = []
         start, size = 0, len(data)
         self._needed = COMMAND_HEADER_SIZE
@@ -82,13 +76,16 @@ class PacketReader:
             magic, kind, length = _HEADER.unpack_from(data, start)
             if magic != RESPONSE:
                 raise ProtocolError(f"expected a response of a job server, got {data[start : start + 12]!r}")
-            end = start + COMMAND_HEADER_SIZE + length
-            if end > size:
-                self._needed = end - start
+            body = start + COMMAND_HEADER_SIZE
+            if body + length > size:
+                self._needed += length
                 break
-            packets.append((kind, _split(kind, data[start + COMMAND_HEADER_SIZE : end])))
-            start = end
-        return packets, start
+            start = body + length
+            packets.append((kind, _split(kind, data[body:start])))
+        if start < size:
+            self._pieces.append(data[start:])
+        self._held = size - start
+        return packets
 
 
 def _split(kind: int, body: bytes) -> list[bytes]:

@@ -39,12 +39,9 @@ class Session:
         self.jobs: Mailbox[WorkerJob] = Mailbox()
         #: Whether the dispatcher is to take no further job.
         self.stopped = False
-        #: Whether the command in hand has stopped the worker: its client gets None.
-        self.discard_result = False
         self._failure: BaseException | None = None
         self._owner = threading.get_ident()
-        self._engine = worker.make_engine(self._deliver)
-        self._engine.sender = self._owner
+        self._engine = worker.make_engine(alone=False)
         self._longest_wait = self._engine.longest_wait(poll_timeout)
         self._helm = threading.Lock()
         #: Whether the dispatcher waits for the helm.
@@ -66,9 +63,8 @@ class Session:
         threads.start(self._thread)
         self._started = True
 
-    def stop(self, discard_result: bool) -> None:
+    def stop(self) -> None:
         """Take no further job; safe in a signal handler."""
-        self.discard_result = self.discard_result or discard_result
         self.stopped = True
         self._engine.drain()
         self._engine.wake()
@@ -77,12 +73,11 @@ class Session:
     def fetch(self, wait: float) -> list[WorkerJob]:
         """The jobs that have come, after waiting for up to `wait` seconds for the first of them."""
         if self._helm.acquire(blocking=False):
-            self._helm_wanted = False
             try:
-                self._turn(min(wait, self._longest_wait))
+                # while it has the helm nobody adds to what was left for it
+                jobs = self.jobs.take_ready() or self._turn(min(wait, self._longest_wait)) or []
             finally:
                 self._helm.release()
-            jobs = self.jobs.take_ready()
         else:
             self._helm_wanted = True
             self._engine.wake()
@@ -101,14 +96,10 @@ class Session:
         self.stopped = True
 
     def work_on(self, job: WorkerJob, last: bool) -> None:
-        """Work on a job, unless its server was lost and has requeued it. After the last of a batch everything is sent
-        from here; an answer before that is left to the background thread, for the next command may be a long one.
+        """Work on a job, unless its server was lost and has requeued it. The answer to the last of a batch is sent at
+        once; those before it are left to that, or to the background thread, should the next command take long.
         """
-        self._work_on(job)
-        if last:
-            self._engine.send()
-
-    def _work_on(self, job: WorkerJob) -> None:
+        self._engine.prompt = last
         if job.abandoned:
             self.worker.forget(job)
         elif not self.worker.execute(job):
@@ -133,18 +124,16 @@ class Session:
         """Whether the caller is the thread that works on the jobs."""
         return threading.get_ident() == self._owner
 
-    def _deliver(self, jobs: list[WorkerJob]) -> None:
-        self.jobs.put_all(jobs, wake=not self.is_current_thread())
-
-    def _turn(self, wait: float) -> bool:
-        """Turn the engine once; False when that was the last time."""
+    def _turn(self, wait: float) -> list[WorkerJob] | None:
+        """Turn the engine once; the jobs that came, None when that was the last time."""
+        jobs = None
         try:
-            if self._engine.turn(wait):
-                return True
+            jobs = self._engine.turn(wait)
         except Exception as error:
             self.fail(error)
-        self.stopped = True
-        return False
+        if jobs is None:
+            self.stopped = True
+        return jobs
 
     def _listen(self) -> None:
         """The background thread."""
@@ -181,8 +170,11 @@ class Session:
         """Turn the engine until the dispatcher wants the helm; False when that was the last turn."""
         try:
             while not self._helm_wanted:
-                if not self._turn(self._longest_wait):
+                jobs = self._turn(self._longest_wait)
+                if jobs is None:
                     return False
+                if jobs:
+                    self.jobs.put_all(jobs)
             return True
         finally:
             self._helm.release()

@@ -99,36 +99,39 @@ class EngineWorker(GearmanWorker):
 
         after_poll() is called at least once in `poll_timeout` seconds.
         """
-        engine = self.make_engine(self._work_off)
+        wait = arguments.seconds(poll_timeout, "poll_timeout")
+        engine = self.make_engine(alone=True)
         try:
-            engine.run(arguments.seconds(poll_timeout, "poll_timeout"))
+            while (jobs := engine.turn(engine.longest_wait(wait))) is not None:
+                self._work_off(engine, jobs)
         finally:
+            engine.end()
             self._engine = None
 
-    def make_engine(self, deliver: Callable[[list[WorkerJob]], None]) -> Engine:
-        """An engine that hands this worker's jobs to `deliver`, for whoever runs it in a thread of its own."""
+    def make_engine(self, alone: bool) -> Engine:
+        """An engine for this worker, made by the thread that is to work on its jobs; `alone` if no other turns it."""
         if self._engine is not None:
             raise RuntimeError("this worker is working already")
-        self._engine = Engine(self, deliver)
+        self._engine = Engine(self, alone)
         return self._engine
 
-    def _work_off(self, jobs: list[WorkerJob]) -> None:
-        engine = self._running()
+    def _work_off(self, engine: Engine, jobs: list[WorkerJob]) -> None:
         for job in jobs:
             if engine.stopping:
                 return
-            if not job.abandoned and not self.execute(job):
+            if job.abandoned:
+                self.forget(job)
+            elif not self.execute(job):
                 engine.stop()
-            engine.send()
 
     def execute(self, job: WorkerJob) -> bool:
         """Work on one job in this thread, and answer it; False when after_job() says that it was the last."""
-        engine = self._running()
         try:
             self.on_job_execute(job)
         except JobRejected:
             self.on_job_exception(job, sys.exc_info())
-        engine.release(job)
+        if not job.answered:
+            self._running().release(job)
         return bool(self.after_job())
 
     def forget(self, job: WorkerJob) -> None:
@@ -175,18 +178,15 @@ class EngineWorker(GearmanWorker):
     ) -> None:
         """Tell how far the job is; the server keeps whole numbers only, so fractions are cut off."""
         figures = [str(int(figure)).encode() for figure in (numerator, denominator)]
-        self._running().update(current_job, packets.GEARMAN_COMMAND_WORK_STATUS, *figures)
-        self._sent_inline(current_job, poll_timeout)
+        self._update(current_job, poll_timeout, packets.GEARMAN_COMMAND_WORK_STATUS, *figures)
 
     def send_job_data(self, current_job: WorkerJob, data: Any, poll_timeout: float | None = None) -> None:
         """Send a part of the result ahead. Not for background jobs: nobody would get it."""
-        self._running().update(current_job, packets.GEARMAN_COMMAND_WORK_DATA, self._encode(data))
-        self._sent_inline(current_job, poll_timeout)
+        self._update(current_job, poll_timeout, packets.GEARMAN_COMMAND_WORK_DATA, self._encode(data))
 
     def send_job_warning(self, current_job: WorkerJob, data: Any, poll_timeout: float | None = None) -> None:
         """Send a warning; the job goes on."""
-        self._running().update(current_job, packets.GEARMAN_COMMAND_WORK_WARNING, self._encode(data))
-        self._sent_inline(current_job, poll_timeout)
+        self._update(current_job, poll_timeout, packets.GEARMAN_COMMAND_WORK_WARNING, self._encode(data))
 
     def send_job_complete(self, current_job: WorkerJob, data: Any, poll_timeout: float | None = None) -> None:
         """Answer the job with its result. ResultError when it cannot be encoded."""
@@ -211,10 +211,10 @@ class EngineWorker(GearmanWorker):
         for job in multiple_gearman_jobs:
             self._running().wait_until_sent(job, poll_timeout)
 
-    def _sent_inline(self, job: WorkerJob, timeout: float | None) -> None:
-        """An engine that is busy with the job itself sends nothing meanwhile: so send at once."""
+    def _update(self, job: WorkerJob, timeout: float | None, kind: int, *arguments: bytes) -> None:
         engine = self._running()
-        if engine.in_own_thread():
+        engine.update(job, kind, *arguments)
+        if engine.alone:  # else the network may take its time while the job goes on
             engine.wait_until_sent(job, timeout)
 
     def _running(self) -> Engine:
