@@ -26,6 +26,7 @@ from .grabs import NEVER, GrabScheduler, Lane
 from .job import WorkerJob
 from .link import Dial, Link
 from .mailbox import Bell
+from .poll import Poll
 from .protocol import Packet, pack, to_text
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Engine:
         # would fight for it 64 times with the thread that turns the engine.
         self._finished: deque[tuple[WorkerJob, bytes]] = deque()
         self._bell = Bell()
-        self._poll = select.poll()
+        self._poll = Poll()
         self._poll.register(self._bell, select.POLLIN)
         self._activity = False
         # gearman's own only says yes: no need to wake up for it.
@@ -102,7 +103,7 @@ class Engine:
         try:
             with self._lock:
                 wait = self._prepare(longest)
-            events = self._poll.poll(wait * 1000)
+            events = self._poll.wait(wait)
             self._activity = bool(events)
             received = [self._receive(fd) for fd, event in events if event != select.POLLOUT]
             with self._lock:
