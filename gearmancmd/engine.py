@@ -49,7 +49,8 @@ class Engine:
     """One run of a worker, from its first connection to its last. Made by the thread that is to work on the jobs, run
     once, and thrown away.
 
-    Each job that :meth:`turn` gives back must end in :meth:`answer` or :meth:`release`, from whatever thread.
+    Each job that :meth:`turn` gives back must end in :meth:`answer` or :meth:`release`, from whatever thread. What the
+    thread that made it has answered leaves with its next :meth:`send`, or with the next turn, whoever turns it.
     """
 
     def __init__(self, worker: EngineWorker, alone: bool) -> None:
@@ -83,9 +84,6 @@ class Engine:
         self._dispatcher = threading.get_ident()
         #: Whether no other thread turns it while the one that made it works on a job.
         self.alone = alone
-        #: Whether the answer to the job in hand leaves at once, with the grab for its slot. With short jobs behind it
-        #: one write for all of them costs less; whoever turns the engine looks after LOOK seconds all the same.
-        self.prompt = True
 
     # Called by whoever is to turn it.
 
@@ -167,7 +165,7 @@ class Engine:
         self._finished.append((job, packet))
         if threading.get_ident() != self._dispatcher:
             self._wake()
-        elif self.prompt:
+        elif self.alone:
             self.send()
 
     def update(self, job: WorkerJob, kind: int, *arguments: bytes) -> None:

@@ -96,14 +96,15 @@ class Session:
         self.stopped = True
 
     def work_on(self, job: WorkerJob, last: bool) -> None:
-        """Work on a job, unless its server was lost and has requeued it. The answer to the last of a batch is sent at
-        once; those before it are left to that, or to the background thread, should the next command take long.
+        """Work on a job, unless its server was lost and has requeued it. After the last of a batch all its answers are
+        sent; those before are left to that, or to the background thread, should the next command take long.
         """
-        self._engine.prompt = last
         if job.abandoned:
             self.worker.forget(job)
         elif not self.worker.execute(job):
             self.stopped = True
+        if last:
+            self._engine.send()
 
     def end(self) -> None:
         """Send what was answered, hang up, and wait for the background thread to end."""

@@ -227,6 +227,33 @@ def test_a_callback_may_answer_itself_and_only_the_first_answer_counts(server, c
         assert client.call(queue, {}).state == state
 
 
+def test_an_answer_leaves_at_once_though_the_callback_goes_on(server, client, queue, work):
+    let_go = threading.Event()
+
+    def answer_and_tidy_up(worker, job):
+        worker.send_job_complete(job, "early")
+        assert let_go.wait(30)
+
+    worker = JSONGearmanWorker([server.address])
+    worker.register_task(queue, answer_and_tidy_up)
+    work(worker)
+    assert client.call(queue, {}).result == "early"
+    let_go.set()
+
+
+def test_another_thread_of_the_callback_may_send_updates(server, client, queue, work):
+    def pour(worker, job):
+        thread = threading.Thread(target=lambda: [worker.send_job_data(job, "x" * 500_000) for _ in range(20)])
+        thread.start()
+        thread.join()
+        return "end"
+
+    worker = JSONGearmanWorker([server.address])
+    worker.register_task(queue, pour)
+    work(worker)
+    assert client.call(queue, {}).data == (b'"%s"' % (b"x" * 500_000)) * 20 + b'"end"'
+
+
 def test_functions_come_and_go_while_it_works(gearmand, queue, work):
     from tests.calling import Caller
 
