@@ -13,7 +13,7 @@ from benchmarks.figures import Figure, table, write
 SUITES: dict[str, tuple[Callable[[int, bool], Iterator[Figure]], ...]] = {
     "throughput": (throughput.small_jobs, throughput.large_jobs),
     "latency": (latency.calls, latency.results),
-    "footprint": (footprint.idle, footprint.memory, footprint.imports, throughput.many_queues),
+    "footprint": (footprint.idle, footprint.memory, footprint.imports, footprint.many_queues),
     "submissions": (submissions.submissions,),
     "peers": (throughput.other_workers,),
 }

@@ -55,6 +55,35 @@ def memory(rounds: int, quick: bool) -> Iterator[Figure]:
     yield Figure(f"growth over {jobs:,} jobs", growth, "MiB", wanted="below 2 MiB")
 
 
+def many_queues(rounds: int, quick: bool) -> Iterator[Figure]:
+    """The worker's processor time for each job with 100 and 1,000 further queues registered, and with none. Not the
+    rate: gearmand itself looks through all functions of a worker for each grab.
+    """
+    jobs = 8_000 if quick else 30_000
+    for queues in (100, 1_000):
+        found: tuple[list[float], list[float]] = ([], [])
+        for _ in range(rounds):
+            for times, number in zip(found, (queues, 0), strict=True):
+                times.append(_microseconds_a_job(number, jobs))
+        yield Figure(f"{queues} further queues", median(found[0]), "us/job", median(found[1]), "about 1")
+
+
+def _microseconds_a_job(queues: int, jobs: int) -> float:
+    with gearmand() as server, closing(Admin(server)) as admin:
+        process = subprocess.Popen(ours(16, queues)(server))
+        try:
+            while not admin.workers():
+                time.sleep(0.01)
+            before = _cpu_seconds(process.pid)
+            fill(server, "reverse", REVERSE, jobs)
+            while admin.jobs("reverse"):
+                time.sleep(0.02)
+            return (_cpu_seconds(process.pid) - before) / jobs * 1e6
+        finally:
+            process.kill()
+            process.wait()
+
+
 def imports(rounds: int, quick: bool) -> Iterator[Figure]:
     """What `import gearmancmd` takes against what it needs itself, all compiled."""
     del quick

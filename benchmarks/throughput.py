@@ -39,14 +39,6 @@ def other_workers(rounds: int, quick: bool) -> Iterator[Figure]:
         yield Figure(name, rate, "jobs/s", theirs)
 
 
-def many_queues(rounds: int, quick: bool) -> Iterator[Figure]:
-    """The same jobs with 100 and 1,000 further queues registered."""
-    count = 8_000 if quick else 20_000
-    for queues in (100, 1_000):
-        rate, few = _in_turn(ours(16, queues), ours(16), "reverse", REVERSE, count, rounds)
-        yield Figure(f"prefetch 16, {queues} further queues against none", rate, "jobs/s", few, "about 1")
-
-
 def _in_turn(
     one: Command, other: Command, function: str, payload: bytes, count: int, rounds: int
 ) -> tuple[float, float]:
