@@ -23,6 +23,9 @@ from .worker import EngineWorker
 #: Seconds between two looks of the background thread, while there are jobs.
 NAP = 0.002
 
+#: Seconds in which the answers to the jobs of a batch share one write: each write costs as much as a short job.
+PACE = 0.001
+
 #: Seconds that it sleeps without jobs: by then it would notice an end that a second Ctrl+C has broken off.
 LONGEST_SLEEP = 1.0
 
@@ -43,6 +46,8 @@ class Session:
         self._owner = threading.get_ident()
         self._engine = worker.make_engine(alone=False)
         self._longest_wait = self._engine.longest_wait(poll_timeout)
+        #: When the dispatcher last sent answers.
+        self._sent_at = 0.0
         self._helm = threading.Lock()
         #: Whether the dispatcher waits for the helm.
         self._helm_wanted = False
@@ -97,14 +102,17 @@ class Session:
 
     def work_on(self, job: WorkerJob, last: bool) -> None:
         """Work on a job, unless its server was lost and has requeued it. After the last of a batch all its answers are
-        sent; those before are left to that, or to the background thread, should the next command take long.
+        sent, and after each that took long; the others are left to that, or to the background thread, should the next
+        command take long.
         """
         if job.abandoned:
             self.worker.forget(job)
         elif not self.worker.execute(job):
             self.stopped = True
-        if last:
+        now = time.monotonic()
+        if last or now - self._sent_at > PACE:
             self._engine.send()
+            self._sent_at = now
 
     def end(self) -> None:
         """Send what was answered, hang up, and wait for the background thread to end."""
