@@ -16,7 +16,7 @@ from .async_exchange import AsyncConnection, AsyncExchange, AsyncLine, AsyncPend
 from .client import STATUS_TIMEOUT
 from .encoder import JSONDataEncoder
 from .errors import GearmanCMDError, JobTimeout
-from .inflight import JobStatus
+from .inflight import JobStatus, SubmittedJob
 from .outcome import Listeners, checked_listeners, result_of
 from .submission import Submission, Submitter, batches
 
@@ -25,28 +25,13 @@ T = TypeVar("T")
 _NOBODY = Listeners()
 
 
-class AsyncJob:
+class AsyncJob(SubmittedJob):
     """A job that was submitted: `handle` and `unique` name it at its server. A background job has no result."""
 
     def __init__(self, client: AsyncJSONGearmanClient, line: AsyncLine, pending: AsyncPending) -> None:
+        super().__init__(str(line), pending)
         self._client = client
         self._line = line
-        self._pending = pending
-        self.unique: str = pending.unique
-        self.background: bool = pending.background
-
-    def __repr__(self) -> str:
-        return f"<AsyncJob {self.handle} unique={self.unique!r} server={self._line}>"
-
-    @property
-    def handle(self) -> str:
-        """The server's name for the job, such as "H:host:1"."""
-        return self._pending.handle or ""
-
-    @property
-    def server(self) -> str:
-        """The server that has it: "host:port"."""
-        return str(self._line)
 
     async def done(self) -> bool:
         """Whether result() would return or raise at once. Of a background job: whether its server forgot it."""
@@ -72,10 +57,6 @@ class AsyncJob:
     async def status(self, timeout: float | None = None) -> JobStatus:
         """What the server says of the job now. JobTimeout, ServerUnavailable."""
         return await self._client._within(timeout, self._client._status, self._line, self.handle)
-
-    def abandon(self) -> None:
-        """Drop whatever still arrives about the job. Its worker is not told and goes on."""
-        self._pending.ignored = True
 
 
 class AsyncJSONGearmanClient:

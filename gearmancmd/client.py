@@ -16,7 +16,7 @@ from .address import Server, parse_addresses
 from .errors import GearmanCMDError, JobTimeout
 from .exchange import Exchange, Line
 from .gearman2 import Gearman2Client
-from .inflight import JobStatus, Pending, StatusQuery
+from .inflight import JobStatus, Pending, StatusQuery, SubmittedJob
 from .outcome import Listeners, checked_listeners, result_of
 from .submission import Submission, Submitter, batches
 
@@ -27,31 +27,16 @@ STATUS_TIMEOUT = 10.0
 _NOBODY = Listeners()
 
 
-class Job:
+class Job(SubmittedJob):
     """A job that was submitted: `handle` and `unique` name it at its server.
 
     Any thread may ask it. A background job has no result.
     """
 
     def __init__(self, client: JSONGearmanClient, line: Line, pending: Pending) -> None:
+        super().__init__(str(line), pending)
         self._client = client
         self._line = line
-        self._pending = pending
-        self.unique: str = pending.unique
-        self.background: bool = pending.background
-
-    def __repr__(self) -> str:
-        return f"<Job {self.handle} unique={self.unique!r} server={self._line}>"
-
-    @property
-    def handle(self) -> str:
-        """The server's name for the job, such as "H:host:1"."""
-        return self._pending.handle or ""
-
-    @property
-    def server(self) -> str:
-        """The server that has it: "host:port"."""
-        return str(self._line)
 
     def done(self) -> bool:
         """Whether result() would return or raise at once. Of a background job: whether its server forgot it."""
@@ -83,10 +68,6 @@ class Job:
         """What the server says of the job now. JobTimeout, ServerUnavailable."""
         deadline = self._client._deadline(timeout)
         return self._client._status(self._line, self.handle, deadline)
-
-    def abandon(self) -> None:
-        """Drop whatever still arrives about the job. Its worker is not told and goes on."""
-        self._pending.ignored = True
 
 
 class JSONGearmanClient(Gearman2Client):

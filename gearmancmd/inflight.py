@@ -75,6 +75,29 @@ class Pending:
         """Called behind each change."""
 
 
+class SubmittedJob:
+    """What a job that was submitted has in both clients: `handle` and `unique` name it at its server."""
+
+    def __init__(self, server: str, pending: Pending) -> None:
+        #: The server that has it: "host:port".
+        self.server = server
+        self.unique: str = pending.unique
+        self.background: bool = pending.background
+        self._pending = pending
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.handle} unique={self.unique!r} server={self.server}>"
+
+    @property
+    def handle(self) -> str:
+        """The server's name for the job, such as "H:host:1"."""
+        return self._pending.handle or ""
+
+    def abandon(self) -> None:
+        """Drop whatever still arrives about the job. Its worker is not told and goes on."""
+        self._pending.ignored = True
+
+
 class StatusQuery:
     """A GET_STATUS on its way."""
 

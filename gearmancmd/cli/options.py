@@ -61,6 +61,13 @@ def priority_option(function: F) -> F:
     return click.option("--priority", type=choice, help="Before or behind the others.")(function)
 
 
+def interval_option(function: F) -> F:
+    """--interval of the commands that look again and again."""
+    above_0 = click.FloatRange(min=0, min_open=True)
+    text = "Seconds between two looks."
+    return click.option("--interval", type=above_0, default=1.0, show_default=True, help=text)(function)
+
+
 def _set_debug(context: click.Context, option: click.Parameter, value: bool) -> None:
     if value:
         context.meta[_DEBUG] = True

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ..admin import Admin, QueueStatus
 from .looking import SHORT_TIMEOUT, Look, look
-from .options import command, servers_option
+from .options import command, interval_option, servers_option
 from .terminal import as_json, console, live, shown, table
 
 
@@ -22,13 +22,7 @@ from .terminal import as_json, console, live, shown, table
 @servers_option
 @click.option("--json", "as_lines", is_flag=True, help="Print one JSON array of objects, and with --watch one a look.")
 @click.option("--watch", is_flag=True, help="Look again and again, until Ctrl+C.")
-@click.option(
-    "--interval",
-    type=click.FloatRange(min=0, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Seconds between two looks.",
-)
+@interval_option
 def status(servers: list[str], as_lines: bool, watch: bool, interval: float) -> int:
     """Show the queues: jobs and workers.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 
-import click
 from rich.console import Group
 from rich.text import Text
 
@@ -13,7 +12,7 @@ from ..admin import Admin
 from .board import BLOCKS, PAST, Board, QueueRow, sparkline
 from .failure import Misuse
 from .looking import SHORT_TIMEOUT, look
-from .options import command, servers_option
+from .options import command, interval_option, servers_option
 from .terminal import keys, live, shown, table
 
 _FIGURES = ("waiting", "running", "workers", "net jobs/s")
@@ -21,13 +20,7 @@ _FIGURES = ("waiting", "running", "workers", "net jobs/s")
 
 @command("gearmancmd top", "gearmancmd top -s one:4730 -s two:4730 --interval 5")
 @servers_option
-@click.option(
-    "--interval",
-    type=click.FloatRange(min=0, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Seconds between two looks.",
-)
+@interval_option
 def top(servers: list[str], interval: float) -> None:
     """Watch the queues of all servers, live.
 
