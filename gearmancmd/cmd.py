@@ -13,6 +13,7 @@ from .address import Server, parse_addresses
 from .dispatch import Routines
 from .errors import CommandError
 from .job import WorkerJob
+from .poll import LONGEST_WAIT
 from .progress import tracked
 from .queue import GearmanCMDQueue
 from .session import Session
@@ -131,7 +132,7 @@ class GearmanCMD:
 
     def _work(self, session: Session, stop_trigger: StopTrigger | None) -> None:
         # stop() and the end of the background thread wake this one; only a trigger has to be looked at.
-        wait = self.poll_timeout if stop_trigger is not None else max(self.poll_timeout, 1.0)
+        wait = min(self.poll_timeout, LONGEST_WAIT) if stop_trigger is not None else LONGEST_WAIT
         while not (session.stopped or (stop_trigger is not None and stop_trigger.is_set())):
             jobs = session.fetch(wait)
             for job in jobs:

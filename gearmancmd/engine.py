@@ -26,7 +26,7 @@ from .grabs import NEVER, GrabScheduler, Lane
 from .job import WorkerJob
 from .link import Dial, Link
 from .mailbox import Bell
-from .poll import Poll
+from .poll import LONGEST_WAIT, Poll
 from .protocol import Packet, pack, to_text
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Engine:
 
     def longest_wait(self, poll_timeout: float) -> float:
         """Seconds that a turn may take: an after_poll of the user's own is asked once in `poll_timeout` seconds."""
-        return poll_timeout if self._asks_after_poll else max(poll_timeout, 1.0)
+        return min(poll_timeout, LONGEST_WAIT) if self._asks_after_poll else LONGEST_WAIT
 
     def turn(self, longest: float) -> list[WorkerJob] | None:
         """Send what there is to send, and wait for something to arrive, for up to `longest` seconds. The jobs among

@@ -19,8 +19,10 @@ from gearman.errors import ProtocolError
 from .address import Address
 from .connection import CONNECT_TIMEOUT, ServerConnection, open_socket
 from .errors import JobTimeout, ServerUnavailable
+from .guard import Guard
 from .inflight import EXCEPTIONS, Inflight
 from .mailbox import Bell
+from .poll import LONGEST_WAIT
 from .rota import Rota
 
 
@@ -31,7 +33,7 @@ class Line:
         self.connection = ServerConnection(*address)
         self.inflight = Inflight(str(address))
         #: Held by the thread that opens the connection.
-        self.opening = threading.Lock()
+        self.opening = threading.RLock()  # Ctrl+C may leave it with its holder, who must not wait for itself
         self.fd = -1
         #: What poll() waits for on it.
         self.events = 0
@@ -52,17 +54,17 @@ class Exchange:
         self.lines = [Line(address) for address in addresses]
         self._rota = Rota(self.lines)
         self._exceptions = exceptions
-        self._changed = threading.Condition()
-        self._reading = False
+        self._guard = Guard(self._start_over)
+        # The thread that reads. Ctrl+C may keep it from saying that it does no more: then it is itself again next time.
+        self._reader: int | None = None
         self._closed = False
         self._bell = Bell()
-        self._poller = select.poll()
-        self._poller.register(self._bell.fileno(), select.POLLIN)
+        self._poller = self._new_poller()
         self._watched: dict[int, Line] = {}
 
     def line(self, deadline: float, unique: str | None = None) -> Line:
         """A line to a server that can be reached. ServerUnavailable when there is none."""
-        with self._changed:
+        with self._guard:
             order = self._rota.order(time.monotonic(), unique)
         failures = []
         for line in order:
@@ -77,7 +79,7 @@ class Exchange:
     def open(self, line: Line, deadline: float) -> None:
         """Connect, unless it is. ServerUnavailable when the server cannot be reached by then."""
         with line.opening:
-            with self._changed:
+            with self._guard:
                 self._check_open()
                 if line.connected:
                     self._receive(line)  # the server may have gone away since
@@ -90,10 +92,10 @@ class Exchange:
             timeout = min(CONNECT_TIMEOUT, max(deadline - time.monotonic(), 0.001))
             opened = open_socket(line.connection.address, timeout)
         except OSError as error:
-            with self._changed:
+            with self._guard:
                 self._rota.failed(line, time.monotonic())
             raise ServerUnavailable(f"no connection to {line}: {error}") from error
-        with self._changed:
+        with self._guard:
             if self._closed:
                 opened.close()
             self._check_open()
@@ -110,7 +112,7 @@ class Exchange:
 
         Whatever is on a line that is lost is told so: nothing is sent twice. JobTimeout when the server does not read.
         """
-        with self._changed:
+        with self._guard:
             self._check_open()
             data = request(line.inflight)
             if line.connected:
@@ -122,53 +124,68 @@ class Exchange:
 
     def wait(self, ready: Callable[[], object], deadline: float) -> bool:
         """True as soon as `ready()` is, which is called with the lock held; False when it is not by `deadline`."""
-        with self._changed:
-            while not ready():
+        while True:
+            with self._guard:
+                if ready():
+                    return True
                 self._check_open()
-                left = deadline - time.monotonic()
+                left = min(deadline - time.monotonic(), LONGEST_WAIT)
                 if left <= 0:
                     return False
-                if self._reading:
-                    self._changed.wait(min(left, threading.TIMEOUT_MAX))
-                else:
-                    self._read(left)
-            return True
+                if self._reader not in {None, threading.get_ident()}:
+                    self._guard.pause(left)
+                    continue
+                self._reader = threading.get_ident()
+            self._read(left)
+
+    def _read(self, left: float) -> None:
+        """Be the reader once."""
+        events = []
+        try:
+            events = self._poller.poll(left * 1000 + 1)
+        finally:
+            with self._guard:
+                self._reader = None
+                for fd, _ in events:
+                    self._attend(fd)
+                self._guard.notify()
 
     def look(self) -> None:
         """Take in what has arrived, without waiting for anything."""
-        with self._changed:
+        with self._guard:
             for line in self.lines:
                 if line.connected:
                     self._receive(line)
 
     def close(self) -> None:
         """Close all connections; whoever waits gets ServerUnavailable."""
-        with self._changed:
+        with self._guard:
             self._closed = True
             for line in self.lines:
                 self._lose(line, "the client was closed")
 
     # What follows is called with the lock held.
 
+    def _new_poller(self) -> select.poll:
+        poller = select.poll()
+        poller.register(self._bell.fileno(), select.POLLIN)
+        return poller
+
+    def _start_over(self) -> None:
+        """A thread was broken off in the middle of a change: nothing on any line can be relied on."""
+        self._reader = None
+        self._poller = self._new_poller()
+        self._watched.clear()
+        for line in self.lines:
+            line.fd, line.events = -1, 0
+            line.connection.close()
+            line.inflight.lost("Ctrl+C broke off what was done with it")
+        self._bell.insist()
+        self._guard.notify()
+
     def _check_open(self) -> None:
         if self._closed:
             raise ServerUnavailable("the client was closed")
-
-    def _read(self, left: float) -> None:
-        """Be the reader once."""
-        self._reading = True
-        self._changed.release()
-        events = []
-        try:
-            events = self._poller.poll(min(left * 1000 + 1, 1_000_000))
-        finally:
-            self._changed.acquire()
-            self._reading = False
-            try:
-                for fd, _ in events:
-                    self._attend(fd)
-            finally:
-                self._changed.notify_all()
 
     def _attend(self, fd: int) -> None:
         line = self._watched.get(fd)
@@ -187,7 +204,7 @@ class Exchange:
             self._lose(line, error)
             return
         line.inflight.receive(received)
-        if received and self._reading:  # not by the reader, then: what it waits for may be among this
+        if received and self._reader is not None:  # not by the reader, then: what it waits for may be among this
             self._wake()
 
     def _write(self, line: Line, data: bytes) -> None:
@@ -209,7 +226,7 @@ class Exchange:
         if events != line.events:
             line.events = events
             self._poller.register(line.fd, events)
-            if self._reading:
+            if self._reader is not None:
                 self._wake()
 
     def _lose(self, line: Line, why: object) -> None:
@@ -222,4 +239,4 @@ class Exchange:
 
     def _wake(self) -> None:
         self._bell.ring()
-        self._changed.notify_all()
+        self._guard.notify()

@@ -25,6 +25,7 @@ from .encoder import JSONDataEncoder
 from .errors import ServerUnavailable
 from .inflight import number
 from .outcome import said
+from .poll import LONGEST_WAIT
 from .protocol import Packet, pack, to_text, to_wire
 
 logger = logging.getLogger("gearmancmd")
@@ -237,7 +238,7 @@ class Gearman2Client(GearmanClient):
         poller = select.poll()
         for fd, connection in connected.items():
             poller.register(fd, select.POLLIN | (select.POLLOUT if connection.writable() else 0))
-        events = poller.poll(None if timeout is None else timeout * 1000 + 1)
+        events = poller.poll((LONGEST_WAIT if timeout is None else min(timeout, LONGEST_WAIT)) * 1000 + 1)
         readable = {connected[fd] for fd, event in events if event & ~select.POLLOUT}
         writable = {connected[fd] for fd, event in events if event & select.POLLOUT}
         self.handle_connection_activity(readable, writable, set())

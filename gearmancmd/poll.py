@@ -14,6 +14,10 @@ import os
 import select
 import time
 
+#: Seconds that any wait should take at most: Python sees a signal that arrives just before a system call, such as that
+#: of Ctrl+C, only when the call returns.
+LONGEST_WAIT = 1.0
+
 #: Seconds that a short wait takes at most.
 BRISK = 100e-6
 

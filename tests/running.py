@@ -77,9 +77,10 @@ class WorkerProcess:
 
     def wait_for_line(self, text: str) -> str:
         """The first line that holds `text`."""
-        return wait_for(
-            lambda: next((line for line in self.lines if text in line), None), f"{text!r} in the output {self.lines}"
-        )
+        try:
+            return wait_for(lambda: next((line for line in self.lines if text in line), None), f"{text!r}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}, and the output is {self.lines}") from None
 
     def interrupt(self) -> None:
         """Press Ctrl+C."""

@@ -18,6 +18,7 @@ from gearman import protocol as packets
 from gearmancmd import GearmanCMD, GearmanCMDQueue, JobFailed, JobTimeout, JSONGearmanClient, ServerUnavailable
 from tests.gearmand import Gearmand, admin, counts, free_port
 from tests.proxy import Proxy
+from tests.running import UNMEASURED
 from tests.serving import Serving
 from tests.waiting import LIMIT, wait_for
 
@@ -570,6 +571,39 @@ def test_ctrl_c_in_a_call_leaves_the_client_usable(worker_process, gearmand, que
     process.wait_for_line("olleH")
     assert process.lines == ["interrupted", "olleH"]
     target.let_go.set()
+
+
+INTERRUPTED = """
+import faulthandler, random, signal, sys
+from gearmancmd import JSONGearmanClient, ServerUnavailable
+
+chance = random.Random(7)
+interrupted = 0
+
+def interrupt(signum, frame):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+faulthandler.dump_traceback_later(25, exit=True)
+client = JSONGearmanClient([sys.argv[1]])
+hello = {"command": "reverse", "message": "Hello"}
+while interrupted < 300:
+    try:
+        # again after 0.5 s: Python drops an exception that a signal handler raises in a __del__
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.00005, 0.002), 0.5)
+        while True:
+            client.call(sys.argv[2], hello)
+    except KeyboardInterrupt:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        interrupted += 1
+print(client.call(sys.argv[2], hello))
+"""
+
+
+def test_ctrl_c_at_any_point_of_a_call_leaves_the_client_usable(worker_process, server, queue, serving):
+    process = worker_process(INTERRUPTED, server.address, queue, environment=UNMEASURED)
+    process.wait_for_line("olleH")
+    assert process.lines == ["olleH"]
 
 
 # Bad input.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
+import time
 
 import click
 
+from ..poll import LONGEST_WAIT
 from .options import command
 
 
@@ -28,4 +29,5 @@ def serve(host: str, port: int) -> None:
     with EmbeddedServer(port, host) as server:
         click.echo(server.address)
         click.echo("a job server for development; Ctrl+C stops it", err=True)
-        threading.Event().wait()
+        while True:
+            time.sleep(LONGEST_WAIT)
