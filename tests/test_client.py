@@ -603,7 +603,7 @@ print(client.call(sys.argv[2], hello))
 def test_ctrl_c_at_any_point_of_a_call_leaves_the_client_usable(worker_process, server, queue, serving):
     process = worker_process(INTERRUPTED, server.address, queue, environment=UNMEASURED)
     process.wait_for_line("olleH")
-    assert process.lines == ["olleH"]
+    assert process.exit_status() == 0
 
 
 # Bad input.
