@@ -145,7 +145,8 @@ class Exchange:
             events = self._poller.poll(left * 1000 + 1)
         finally:
             with self._guard:
-                self._reader = None
+                if self._reader == threading.get_ident():  # else all was begun anew meanwhile
+                    self._reader = None
                 for fd, _ in events:
                     self._attend(fd)
                 self._guard.notify()
