@@ -10,7 +10,7 @@ import time
 import pytest
 
 from gearmancmd import GearmanCMD, GearmanCMDQueue, JSONGearmanClient
-from tests.gearmand import counts
+from tests.gearmand import Gearmand, counts
 from tests.running import UNMEASURED
 from tests.waiting import LIMIT, wait_for
 
@@ -88,13 +88,13 @@ def interrupt(signum, frame):
     raise KeyboardInterrupt
 
 signal.signal(signal.SIGALRM, interrupt)
-faulthandler.dump_traceback_later(60, exit=True)
+faulthandler.dump_traceback_later(120, exit=True)
 target = Noting()
 threads = threading.active_count()
 interrupted = 0
 while counts(server, queue)[0]:
     try:
-        # at a slow server the 4,000 jobs would not come to an end this way
+        # at a slow server the jobs would not come to an end this way
         delay = chance.uniform(0.001, 0.02) if interrupted < 200 else 1
         # again after 0.5 s: Python drops an exception that a signal handler raises in a __del__
         signal.setitimer(signal.ITIMER_REAL, delay, 0.5)
@@ -109,12 +109,15 @@ print("told", json.dumps([interrupted, threading.active_count() - threads, sorte
 """
 
 
+@pytest.mark.timeout(200)
 @pytest.mark.parametrize("prefetch", [1, 16])
 def test_ctrl_c_at_any_point_leaves_no_thread_and_loses_no_job(server, queue, worker_process, prefetch):
+    # the embedded server shares this process, and on a busy machine has done no more than 70 of such jobs a second
+    jobs = 4000 if isinstance(server, Gearmand) else 1000
     with JSONGearmanClient([server.address], timeout=LIMIT) as client:
-        handles = list(client.submit_many(queue, [{"command": "work", "number": number} for number in range(4000)]))
+        handles = list(client.submit_many(queue, [{"command": "work", "number": number} for number in range(jobs)]))
     process = worker_process(INTERRUPTED, server.address, queue, str(prefetch), environment=UNMEASURED)
-    process.process.wait(timeout=90)
+    process.process.wait(timeout=150)
     interrupted, threads_left, done = json.loads(process.wait_for_line("told").removeprefix("told"))
     assert done == list(range(len(handles)))
     assert interrupted
