@@ -211,8 +211,9 @@ class Engine:
     def send(self) -> None:
         """One write a server: the answers so far, and the grabs for the slots that they freed."""
         with self._lock:
-            self._send(time.monotonic())
-            if self._turning is not None and self._scheduler.due(time.monotonic()) < NEVER:
+            now = time.monotonic()
+            self._send(now)
+            if self._turning is not None and self._scheduler.due(now) < NEVER:
                 self._wake()  # to wait no longer than that
 
     @property

@@ -178,9 +178,7 @@ class Exchange:
         self._poller = self._new_poller()
         self._watched.clear()
         for line in self.lines:
-            line.fd, line.events = -1, 0
-            line.connection.close()
-            line.inflight.lost("Ctrl+C broke off what was done with it")
+            self._drop(line, "Ctrl+C broke off what was done with it")
         self._bell.insist()
         self._guard.notify()
 
@@ -233,10 +231,13 @@ class Exchange:
     def _lose(self, line: Line, why: object) -> None:
         if self._watched.pop(line.fd, None) is not None:
             self._poller.unregister(line.fd)
+        self._drop(line, why)
+        self._wake()
+
+    def _drop(self, line: Line, why: object) -> None:
         line.fd, line.events = -1, 0
         line.connection.close()
         line.inflight.lost(why)
-        self._wake()
 
     def _wake(self) -> None:
         self._bell.ring()

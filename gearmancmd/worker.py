@@ -99,10 +99,11 @@ class EngineWorker(GearmanWorker):
 
         after_poll() is called at least once in `poll_timeout` seconds.
         """
-        wait = arguments.seconds(poll_timeout, "poll_timeout")
+        seconds = arguments.seconds(poll_timeout, "poll_timeout")
         engine = self.make_engine(alone=True)
+        wait = engine.longest_wait(seconds)
         try:
-            while (jobs := engine.turn(engine.longest_wait(wait))) is not None:
+            while (jobs := engine.turn(wait)) is not None:
                 self._work_off(engine, jobs)
         finally:
             engine.end()
