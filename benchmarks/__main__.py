@@ -7,14 +7,17 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import footprint, latency, submissions, throughput
+from benchmarks import clients, concurrency, footprint, latency, processes, submissions, throughput
 from benchmarks.figures import Figure, table, write
 
 SUITES: dict[str, tuple[Callable[[int, bool], Iterator[Figure]], ...]] = {
     "throughput": (throughput.small_jobs, throughput.large_jobs),
     "latency": (latency.calls, latency.results),
     "footprint": (footprint.idle, footprint.memory, footprint.imports, footprint.many_queues),
+    "concurrency": (concurrency.coroutines,),
+    "clients": (clients.calls, clients.concurrent),
     "submissions": (submissions.submissions,),
+    "processes": (processes.computing,),
     "peers": (throughput.other_workers,),
 }
 

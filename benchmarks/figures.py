@@ -12,7 +12,7 @@ from pathlib import Path
 @dataclass(frozen=True)
 class Figure:
     """One row: a value with its unit, and where there is a yardstick, the ratio to it beside the ratio that is wanted
-    ("at least 0.75", "at most 1.25").
+    ("at least 0.65", "at most 1.6").
     """
 
     name: str

@@ -32,7 +32,7 @@ def idle(rounds: int, quick: bool) -> Iterator[Figure]:
         finally:
             process.kill()
             process.wait()
-    yield Figure("idle worker", share * 100, "% of a core", wanted="below 0.2 %")
+    yield Figure("idle worker", share * 100, "% of a core", wanted="at most 0.2 %")
 
 
 def memory(rounds: int, quick: bool) -> Iterator[Figure]:
@@ -52,7 +52,7 @@ def memory(rounds: int, quick: bool) -> Iterator[Figure]:
             process.kill()
             process.wait()
     growth = (sizes[-1] - sizes[len(sizes) // 10]) / 2**20
-    yield Figure(f"growth over {jobs:,} jobs", growth, "MiB", wanted="below 2 MiB")
+    yield Figure(f"growth over {jobs:,} jobs", growth, "MiB", wanted="at most 2 MiB")
 
 
 def many_queues(rounds: int, quick: bool) -> Iterator[Figure]:

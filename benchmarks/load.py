@@ -49,8 +49,8 @@ def _submit(function: str, unique: str, payload: bytes) -> bytes:
     return b"\0REQ" + struct.pack("!II", _SUBMIT_JOB_BG, len(body)) + body
 
 
-def drain(server: Server, function: str, payload: bytes, count: int, worker: list[str]) -> float:
-    """Jobs per second of a worker on a queue of `count` jobs.
+def drain(server: Server, function: str, payload: bytes, count: int, worker: list[str], processes: int = 1) -> float:
+    """Jobs per second of a worker on a queue of `count` jobs, from the time at which all its processes are connected.
 
     The queue is full before the worker's process starts. The rate is that between the first look that finds it shorter
     and the last that finds it not yet empty: neither the start of the worker nor the time between two looks counts.
@@ -59,20 +59,20 @@ def drain(server: Server, function: str, payload: bytes, count: int, worker: lis
     process = subprocess.Popen(worker, stdout=subprocess.DEVNULL)
     try:
         with closing(Admin(server)) as admin:
-            return _rate(admin, function, count, process)
+            return _rate(admin, function, count, process, processes)
     finally:
         process.kill()
         process.wait()
 
 
-def _rate(admin: Admin, function: str, count: int, worker: subprocess.Popen[bytes]) -> float:
+def _rate(admin: Admin, function: str, count: int, worker: subprocess.Popen[bytes], processes: int) -> float:
     looks: list[tuple[float, int]] = []
     deadline = time.monotonic() + PATIENCE
     while True:
         jobs = admin.jobs(function)
         if jobs == 0:
             break
-        if jobs < count:
+        if jobs < count and (processes == 1 or looks or admin.workers() == processes):
             looks.append((time.perf_counter(), jobs))
         if worker.poll() is not None:
             raise ChildProcessError(f"the worker ended with status {worker.returncode}")

@@ -6,11 +6,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 
-from benchmarks.gearmand import Server
+from benchmarks.gearmand import Admin, Server
 
 HERE = Path(__file__).parent
 
@@ -38,20 +40,40 @@ def ours(prefetch: int = 1, queues: int = 0) -> Command:
     return lambda server: [sys.executable, script, server.address, str(prefetch), str(queues)]
 
 
+def bare(prefetch: int = 1) -> Command:
+    """The yardstick: one CPython thread, and no library of ours."""
+    return _peer(sys.executable, "bare_worker.py", str(prefetch))
+
+
 def peers() -> dict[str, Command]:
-    """Other workers that are installed here, by name."""
+    """Libgearman's worker, and the others that are installed here, by name."""
     known = {
         "gear": (sys.executable, "gear_worker.py", [sys.executable, "-c", "import gear"]),
-        "gearman3, repaired": (sys.executable, "gearman3_worker.py", [sys.executable, "-c", "import gearman"]),
+        "the module gearman's own": (sys.executable, "gearman_worker.py", [sys.executable, "-c", "import gearman"]),
         "Perl Gearman::Worker": ("perl", "worker.pl", ["perl", "-MGearman::Worker", "-e", "1"]),
         "php-gearman": ("php", "worker.php", ["php", "-r", "exit(class_exists('GearmanWorker') ? 0 : 1);"]),
     }
-    return {
+    installed = {
         name: _peer(program, script)
         for name, (program, script, probe) in known.items()
         if shutil.which(program) and subprocess.run(probe, capture_output=True, check=False).returncode == 0
     }
+    return {"libgearman's C worker": c_worker, **installed}
 
 
-def _peer(program: str, script: str) -> Command:
-    return lambda server: [program, str(HERE / "peers" / script), server.host, str(server.port)]
+def _peer(program: str, script: str, *options: str) -> Command:
+    return lambda server: [program, str(HERE / "peers" / script), server.host, str(server.port), *options]
+
+
+@contextmanager
+def working(command: list[str], server: Server) -> Iterator[None]:
+    """A worker, from the time at which it has connected."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        with closing(Admin(server)) as admin:
+            while not admin.workers():
+                time.sleep(0.01)
+        yield
+    finally:
+        process.kill()
+        process.wait()

@@ -5,7 +5,7 @@ import sys
 from gearmancmd import JobFailed, JobTimeout, JSONGearmanClient, ServerUnavailable
 
 
-def main():
+def main() -> None:
     with JSONGearmanClient(sys.argv[1:] or ["localhost:4730"], timeout=10) as client:
         try:
             print(client.call("queue", {"command": "reverse", "message": "Hello"}))

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from typing import Any
 
 from gearmancmd import GearmanCMD, GearmanCMDQueue
 
@@ -9,33 +10,33 @@ from gearmancmd import GearmanCMD, GearmanCMDQueue
 class Mail(GearmanCMDQueue):
     """Its tasks have no command: what to do follows from what is in them."""
 
-    def dispatch(self, task):
+    def dispatch(self, task: dict[str, str]) -> str | None:
         if "spam" in task:
             return None  # ignored: the client gets null
         return "send" if "to" in task else "draft"
 
-    def send(self, gcmd, task):
+    def send(self, gcmd: GearmanCMD, task: dict[str, str]) -> str:
         return f"sent to {task['to']}"
 
-    def draft(self, gcmd, task):
+    def draft(self, gcmd: GearmanCMD, task: object) -> str:
         return "kept as a draft"
 
 
 class Urgent(GearmanCMDQueue):
-    def send(self, gcmd, task):
+    def send(self, gcmd: GearmanCMD, task: dict[str, str]) -> str:
         return f"sent to {task['to']} at once"
 
 
 class Dispatcher(GearmanCMD):
     """Sends urgent tasks of any queue to the queue for urgent ones."""
 
-    def dispatch(self, queue, task):
+    def dispatch(self, queue: str, task: Any) -> Any:
         if isinstance(task, dict) and task.get("urgent"):
             return ("urgent", "send")
         return super().dispatch(queue, task)
 
 
-def main():
+def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     gcmd = Dispatcher(sys.argv[1:] or ["localhost:4730"])
     gcmd.register_task("mail", Mail()).register_task("urgent", Urgent())

@@ -4,26 +4,25 @@ import json
 import logging
 import sys
 import zlib
+from typing import Any
 
-import gearman
-
-from gearmancmd import GearmanCMD, GearmanCMDQueue
+from gearmancmd import GearmanCMD, GearmanCMDQueue, GearmanWorker
 
 
-class CompressedEncoder(gearman.DataEncoder):
+class CompressedEncoder:
     @classmethod
-    def encode(cls, obj):
+    def encode(cls, obj: object) -> bytes:
         return zlib.compress(json.dumps(obj).encode("utf-8"))
 
     @classmethod
-    def decode(cls, data):
+    def decode(cls, data: bytes) -> Any:
         return json.loads(zlib.decompress(data))
 
 
-class CompressedWorker(gearman.worker.GearmanWorker):
+class CompressedWorker(GearmanWorker):
     data_encoder = CompressedEncoder
 
-    def on_job_complete(self, current_job, job_result):
+    def on_job_complete(self, current_job: Any, job_result: Any) -> bool:
         logging.info("%s is done", current_job.handle)
         return super().on_job_complete(current_job, job_result)
 
@@ -33,11 +32,11 @@ class CompressedCMD(GearmanCMD):
 
 
 class Queue(GearmanCMDQueue):
-    def reverse(self, gcmd, task):
+    def reverse(self, gcmd: GearmanCMD, task: dict[str, str]) -> str:
         return task["message"][::-1]
 
 
-def main():
+def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     gcmd = CompressedCMD(sys.argv[1:] or ["localhost:4730"]).register_task("compressed", Queue())
     try:

@@ -3,12 +3,13 @@
 import logging
 import sys
 import time
+from typing import Any
 
 from gearmancmd import CommandError, GearmanCMD, GearmanCMDQueue
 
 
 class Queue(GearmanCMDQueue):
-    def checksum(self, gcmd, task):
+    def checksum(self, gcmd: GearmanCMD, task: dict[str, Any]) -> int:
         numbers = task.get("numbers")
         if not isinstance(numbers, list):
             raise CommandError("numbers must be a list")
@@ -21,7 +22,7 @@ class Queue(GearmanCMDQueue):
         return total
 
 
-def main():
+def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     gcmd = GearmanCMD(sys.argv[1:] or ["localhost:4730"]).register_task("progress", Queue())
     try:

@@ -2,31 +2,43 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ._distributions import warn_of_two
+from ._wire.address import servers_from_environment
 from .cmd import GearmanCMD
-from .encoder import JSONDataEncoder
-from .errors import CommandError, GearmanCMDError, JobFailed, JobTimeout, ServerUnavailable
+from .command_options import command
+from .encoder import DecimalJSONDataEncoder, JSONDataEncoder
+from .errors import CommandError, CommandTimeout, GearmanCMDError, JobEnded, JobFailed, JobTimeout, ServerUnavailable
+from .hooks import Hooks
 from .queue import GearmanCMDQueue
-from .worker import EngineWorker, JSONGearmanWorker
+from .worker import GearmanWorker, JSONGearmanWorker
 
 if TYPE_CHECKING:
     from .async_client import AsyncJSONGearmanClient
     from .client import JSONGearmanClient
+
+warn_of_two()
 
 __version__ = "1.0.0"
 
 __all__ = [
     "AsyncJSONGearmanClient",
     "CommandError",
-    "EngineWorker",
+    "CommandTimeout",
+    "DecimalJSONDataEncoder",
     "GearmanCMD",
     "GearmanCMDError",
     "GearmanCMDQueue",
+    "GearmanWorker",
+    "Hooks",
     "JSONDataEncoder",
     "JSONGearmanClient",
     "JSONGearmanWorker",
+    "JobEnded",
     "JobFailed",
     "JobTimeout",
     "ServerUnavailable",
+    "command",
+    "servers_from_environment",
 ]
 
 

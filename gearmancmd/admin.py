@@ -7,21 +7,17 @@
 from __future__ import annotations
 
 import re
-import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from typing import TypeVar
 
 from . import arguments
-from .address import Address, Server, parse_addresses
-from .connection import open_socket
+from ._wire.address import Address, Server, parse_addresses
+from ._wire.packet import to_wire
+from ._wire.text import Answer, ask
 from .errors import AdminError, ServerUnavailable
-from .protocol import to_text, to_wire
 
 T = TypeVar("T")
 
@@ -41,10 +37,13 @@ class QueueStatus:
 
     #: "host:port".
     server: str
+    #: The queue's name.
     queue: str
     #: Waiting and running jobs. Cancelled ones count until their turn comes.
     total: int
+    #: Jobs that a worker has.
     running: int
+    #: Workers that take jobs of the queue, busy or not.
     workers: int
 
     @property
@@ -57,11 +56,17 @@ class QueueStatus:
 class PriorityStatus:
     """How many jobs of each priority wait in a queue on one server."""
 
+    #: "host:port".
     server: str
+    #: The queue's name.
     queue: str
+    #: Waiting jobs of high priority.
     high: int
+    #: Waiting jobs of normal priority.
     normal: int
+    #: Waiting jobs of low priority.
     low: int
+    #: Workers that take jobs of the queue, busy or not.
     workers: int
 
 
@@ -69,6 +74,7 @@ class PriorityStatus:
 class WorkerStatus:
     """One connection to a server. Clients are listed too, with no queues."""
 
+    #: "host:port".
     server: str
     #: The server's number for the connection.
     connection: int
@@ -76,6 +82,7 @@ class WorkerStatus:
     address: str
     #: The name that the worker gave itself, if it did.
     client_id: str | None
+    #: The names of the queues that it takes jobs of.
     queues: tuple[str, ...]
 
 
@@ -83,10 +90,13 @@ class WorkerStatus:
 class JobStatus:
     """One job that a server holds, waiting or running; gearmand does not tell which."""
 
+    #: "host:port".
     server: str
+    #: The server's name for the job, such as "H:host:1".
     handle: str
     #: How often a worker was lost with it.
     retries: int
+    #: Whether it was cancelled, and is passed over when its turn comes.
     cancelled: bool
 
 
@@ -94,7 +104,9 @@ class JobStatus:
 class ServerVersion:
     """What a server calls its version, such as "1.1.20+ds"."""
 
+    #: "host:port".
     server: str
+    #: What it says.
     version: str
 
 
@@ -102,9 +114,11 @@ class Admin:
     """The admin commands of one or more job servers, which are asked at the same time.
 
     - `servers`: a list of "host:port", "host", ("host", port), or gearman's dict for TLS.
-    - `timeout`: seconds that each server has to be reached and to answer.
+    - `timeout`: seconds that a call takes at most: looking up the names, connecting, to any of a name's addresses, and
+      the answers.
     - `on_error`: called with the ServerUnavailable of each server that does not answer; what the others said is
-      returned. Without it the first such error is raised.
+      returned. Without it the first such error is raised. An order, `cancel()` or `maxqueue()`, that is not answered is
+      always an error.
 
     AdminError is raised when a server refuses a command or, as the embedded one does with most, does not know it.
     A connection is opened for each command and closed behind it, so an instance holds nothing open and may be used
@@ -124,56 +138,67 @@ class Admin:
         self._on_error = on_error
 
     def status(self) -> list[QueueStatus]:
-        """Each queue that has, or had, jobs or workers."""
-        return self._list("status", _queue_status)
+        """How many jobs and workers each queue has, on each server. A server lists each queue that it has heard of."""
+        return self._list("status", _queue_status, self._deadline())
 
     def priority_status(self) -> list[PriorityStatus]:
-        """The waiting jobs of each queue by priority."""
-        return self._list("prioritystatus", _priority_status)
+        """How many jobs of each priority wait in each queue, on each server."""
+        return self._list("prioritystatus", _priority_status, self._deadline())
 
     def workers(self) -> list[WorkerStatus]:
-        """Each connection, with the queues that it works on."""
-        return self._list("workers", _worker_status)
+        """Each connection, with the queues that it works on.
+
+        Servers put nothing but spaces between the names of queues. So names that hold spaces are looked up in `status`,
+        which costs one more question; the longest that fits is taken.
+        """
+        deadline = self._deadline()
+        rows = self._list("workers", _worker_status, deadline)
+        told = {row.server for row in rows}
+        known = self._list("status", _queue_status, deadline, [each for each in self._addresses if str(each) in told])
+        return [_with_names(row, [each.queue for each in known if each.server == row.server]) for row in rows]
 
     def jobs(self) -> list[JobStatus]:
-        """Each job that is waiting or running."""
-        return self._list("show jobs", _job_status)
+        """The jobs that wait or run, on each server. gearmand does not tell their queues."""
+        return self._list("show jobs", _job_status, self._deadline())
 
     def version(self) -> list[ServerVersion]:
         """The version of each server."""
-        return self._ask(lambda address: [ServerVersion(str(address), _order(address, "version", self._timeout))])
+        answers = self._ask(self._addresses, "version", self._deadline(), _is_first, self._on_error)
+        return [ServerVersion(str(answer.address), answer.lines[0].removeprefix("OK").strip()) for answer in answers]
 
     def cancel(self, handle: str) -> str:
-        """Cancel a background job that waits; the server that had it. AdminError when no server has it.
+        """Cancel a background job that waits, by its handle, such as "H:host:1"; the "host:port" of its server.
+        AdminError when no server has it, or more than one.
 
         The server keeps it in its figures until its turn comes, and passes it over then. gearmand accepts the handle
         of a running job too, and its worker goes on.
         """
-        arguments.function_name(handle, "handle")
-        address = self._holder(handle)
-        _order(address, f"cancel job {handle}", self._timeout)
+        arguments.word(handle, "handle")
+        deadline = self._deadline()
+        (address,) = self._addresses if len(self._addresses) == 1 else [self._holder(handle, deadline)]
+        self._ask([address], f"cancel job {handle}", deadline, _is_first)
         return str(address)
 
     def maxqueue(self, queue: str, n: int) -> list[str]:
-        """Let a queue hold `n` jobs of each priority at most, 0 for any number; the servers that know the queue.
+        """Let a queue hold `n` jobs of each priority at most, 0 for any number; the "host:port" of each server that
+        knows the queue. A server refuses further jobs: their client gets a JobFailed.
 
         gearmand says OK, and forgets it, for a queue that it does not know: here that is an AdminError.
         """
-        arguments.function_name(queue, "queue")
+        arguments.word(queue, "queue")  # gearmand would take what follows a space for the number
         arguments.count(n, "n", least=0)
-        knowing = {status.server for status in self.status() if status.queue == queue}
+        deadline = self._deadline()
+        statuses = self._list("status", _queue_status, deadline)
+        knowing = {status.server for status in statuses if status.queue == queue}
         addresses = [address for address in self._addresses if str(address) in knowing]
         if not addresses:
             raise AdminError(f"no queue {queue!r} on {self._names()}")
-        for address in addresses:
-            _order(address, f"maxqueue {queue} {n}", self._timeout)
+        self._ask(addresses, f"maxqueue {queue} {n}", deadline, _is_first)
         return [str(address) for address in addresses]
 
-    def _holder(self, handle: str) -> Address:
+    def _holder(self, handle: str, deadline: float) -> Address:
         """The one server that has the job. A handle names a host but no port, so two servers may both have it."""
-        if len(self._addresses) == 1:
-            return self._addresses[0]
-        having = {job.server for job in self.jobs() if job.handle == handle}
+        having = {job.server for job in self._list("show jobs", _job_status, deadline) if job.handle == handle}
         if not having:
             raise AdminError(f"no job {handle} on {self._names()}")
         if len(having) > 1:
@@ -183,68 +208,72 @@ class Admin:
     def _names(self) -> str:
         return ", ".join(map(str, self._addresses))
 
-    def _list(self, command: str, parse: Callable[[str, str], T]) -> list[T]:
-        return self._ask(lambda address: _listing(address, command, self._timeout, parse))
+    def _deadline(self) -> float:
+        """When a call that begins now has to end, however often it asks."""
+        return time.monotonic() + self._timeout
 
-    def _ask(self, question: Callable[[Address], list[T]]) -> list[T]:
-        """The answers of all servers, in the order of the servers."""
-        with ThreadPoolExecutor(len(self._addresses)) as threads:
-            answers = threads.map(partial(self._ask_one, question), self._addresses)
-            return list(chain.from_iterable(answers))
+    def _list(
+        self,
+        command: str,
+        parse: Callable[[str, str], T],
+        deadline: float,
+        addresses: Sequence[Address] | None = None,
+    ) -> list[T]:
+        """The lines that servers, by default all, answer up to a full stop, each as what `parse` makes of it."""
+        rows: list[T] = []
+        asked = self._addresses if addresses is None else addresses
+        for answer in self._ask(asked, command, deadline, _is_full_stop, self._on_error):
+            server = str(answer.address)
+            try:
+                rows += [parse(server, line) for line in answer.lines[:-1]]
+            except ValueError as error:
+                raise AdminError(f"{server} does not answer {command!r} as gearmand does: {error}") from error
+        return rows
 
-    def _ask_one(self, question: Callable[[Address], list[T]], address: Address) -> list[T]:
-        try:
-            return question(address)
-        except ServerUnavailable as error:
-            if self._on_error is None:
-                raise
-            self._on_error(error)
-            return []
+    def _ask(
+        self,
+        addresses: Iterable[Address],
+        command: str,
+        deadline: float,
+        is_last: Callable[[str], bool],
+        on_error: Callable[[ServerUnavailable], object] | None = None,
+    ) -> list[Answer]:
+        """The answers to a command, in the order of the servers. AdminError when one is an error; ServerUnavailable
+        when there is none, unless `on_error` takes that.
+        """
+        answers = ask(addresses, to_wire(command) + b"\n" + _PROBE, deadline, partial(_ends, is_last))
+        for answer in answers:
+            if answer.error is not None:
+                unavailable = ServerUnavailable(self._why(answer.address, answer.error))
+                if on_error is None:
+                    raise unavailable from answer.error
+                on_error(unavailable)
+        whole = [answer for answer in answers if answer.error is None]
+        for answer in whole:
+            if _is_error(answer.lines[0]):
+                raise AdminError(_refusal(answer.address, command, answer.lines[0]))
+        return whole
 
-
-# The wire.
-
-
-def _order(address: Address, command: str, timeout: float) -> str:
-    """What a server adds to its OK."""
-    (line,) = _exchange(address, command, timeout, lambda line: True)
-    return line.removeprefix("OK").strip()
-
-
-def _listing(address: Address, command: str, timeout: float, parse: Callable[[str, str], T]) -> list[T]:
-    """The lines that a server answers up to a full stop, each as what `parse` makes of it."""
-    lines = _exchange(address, command, timeout, lambda line: line == ".")[:-1]
-    try:
-        return [parse(str(address), line) for line in lines]
-    except ValueError as error:
-        raise AdminError(f"{address} does not answer {command!r} as gearmand does: {error}") from error
-
-
-def _exchange(address: Address, command: str, timeout: float, is_last: Callable[[str], bool]) -> list[str]:
-    """Send a command and read the lines of the answer; AdminError when it is an error."""
-    deadline = time.monotonic() + timeout
-    lines: list[str] = []
-    try:
-        with closing(open_socket(address, timeout)) as connection:
-            connection.sendall(to_wire(command) + b"\n" + _PROBE)
-            for line in _received(connection, deadline):
-                if not lines and _is_error(line):
-                    raise AdminError(_refusal(address, command, line))
-                lines.append(line)
-                if is_last(line):
-                    return lines
-    except TimeoutError as error:
-        raise ServerUnavailable(f"{address} did not answer within {timeout:g} s") from error
-    except OSError as error:
-        raise ServerUnavailable(f"{address}: {error.strerror or error}") from error
-    raise ServerUnavailable(f"{address} closed the connection")
+    def _why(self, address: Address, error: OSError) -> str:
+        if isinstance(error, TimeoutError):
+            return f"{address} did not answer within {self._timeout:g} s"
+        return f"{address}: {error.strerror or error}"
 
 
-def _received(connection: socket.socket, deadline: float) -> Iterator[str]:
-    with connection.makefile("rb") as stream:
-        for line in stream:
-            yield to_text(line.rstrip(b"\r\n"))
-            connection.settimeout(max(deadline - time.monotonic(), 0.001))
+# The answers.
+
+
+def _is_first(line: str) -> bool:
+    """An order is answered with one line."""
+    return True
+
+
+def _is_full_stop(line: str) -> bool:
+    return line == "."
+
+
+def _ends(is_last: Callable[[str], bool], lines: list[str]) -> bool:
+    return is_last(lines[-1]) or (len(lines) == 1 and _is_error(lines[0]))
 
 
 def _is_error(line: str) -> bool:
@@ -256,7 +285,7 @@ def _refusal(address: Address, command: str, answer: str) -> str:
         return f"{address} refuses {command!r}: {answer.removeprefix('ERR ')}"
     if command.startswith("cancel job "):
         return f"no job {command.removeprefix('cancel job ')} on {address}"
-    return f"{address} does not know the admin command {command!r}: it is no gearmand"
+    return f"{address} does not know the admin command {command!r}: it is not a gearmand"
 
 
 # The lines. Names come first, and may hold anything; so fields are counted from the end.
@@ -275,10 +304,25 @@ def _priority_status(server: str, line: str) -> PriorityStatus:
 def _worker_status(server: str, line: str) -> WorkerStatus:
     match = _WORKER.fullmatch(line)
     if match is None:
-        raise ValueError(f"{line!r} is no line of a worker")
+        raise ValueError(f"{line!r} is not the line of a worker")
     connection, address, client_id, queues = match.groups(default="")
     name = client_id if client_id != "-" else None
-    return WorkerStatus(server, int(connection), address, name, tuple(queues.split()))
+    return WorkerStatus(server, int(connection), address, name, tuple(queues[1:].split(" ")))
+
+
+def _with_names(row: WorkerStatus, known: Iterable[str]) -> WorkerStatus:
+    """The row of a worker, with the names of its queues put together where they hold spaces."""
+    spaced = sorted((name for name in known if " " in name), key=len, reverse=True)
+    return replace(row, queues=tuple(_names_in(" ".join(row.queues), spaced)))
+
+
+def _names_in(text: str, spaced: Sequence[str]) -> Iterator[str]:
+    """The names in a list with spaces between them; `spaced` are those that hold spaces, the longest first."""
+    while text:
+        name = next((name for name in spaced if f"{text} ".startswith(f"{name} ")), None) or text.partition(" ")[0]
+        if name:
+            yield name
+        text = text[len(name) + 1 :]
 
 
 def _job_status(server: str, line: str) -> JobStatus:

@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-import asyncio
+import inspect
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import islice
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from . import arguments
-from .address import Server, parse_addresses
-from .async_exchange import AsyncConnection, AsyncExchange, AsyncLine, AsyncPending, AsyncStatusQuery
-from .client import STATUS_TIMEOUT
-from .encoder import JSONDataEncoder
-from .errors import GearmanCMDError, JobTimeout
-from .inflight import JobStatus, SubmittedJob
-from .outcome import Listeners, checked_listeners, result_of
-from .submission import Submission, Submitter, batches
+from ._client.awaited import Awaited, JobStatus, PendingBatch, PendingJob, StatusQuery
+from ._client.base import MAPPED_ERRORS, BaseClient, BaseJob, handles_of, status_request, unknown_status
+from ._client.event_loop import ClientLoop
+from ._client.result import Listeners, checked_listeners
+from ._client.submission import BATCHES_AHEAD, Batch, Submission, Submitter, batches
+from ._wire.address import Address
+from .errors import ServerUnavailable
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _NOBODY = Listeners()
+_CLOSED = "the client was closed"
 
 
-class AsyncJob(SubmittedJob):
-    """A job that was submitted: `handle` and `unique` name it at its server. A background job has no result."""
+class AsyncJob(BaseJob):
+    """A job that a server has: what AsyncJSONGearmanClient's submit() and schedule() return.
 
-    def __init__(self, client: AsyncJSONGearmanClient, line: AsyncLine, pending: AsyncPending) -> None:
-        super().__init__(str(line), pending)
-        self._client = client
-        self._line = line
+    >>> job = await client.submit("queue", {"command": "reverse", "message": "Hello"})
+    >>> await job.result(timeout=10)
+    'olleH'
+
+    A background job has a status, and no result.
+    """
 
     async def done(self) -> bool:
-        """Whether result() would return or raise at once. Of a background job: whether its server forgot it."""
-        if self.background:
-            return not (await self.status()).known
-        await asyncio.sleep(0)
-        return self._pending.ended
+        """Whether the job has ended: see :meth:`gearmancmd.client.Job.done`."""
+        return not (await self.status()).known if self.background else self._pending.ended
 
     async def result(
         self,
@@ -48,38 +49,42 @@ class AsyncJob(SubmittedJob):
         on_data: Callable[[Any], object] | None = None,
         on_warning: Callable[[Any], object] | None = None,
     ) -> Any:
-        """What the command returned. JobFailed, ServerUnavailable; JobTimeout, after which it may be asked again."""
-        if self.background:
-            raise ValueError(f"a background job has no result: {self!r}")
+        """Wait for the job's result, and return it, decoded: see :meth:`gearmancmd.client.Job.result`. Listeners may be
+        coroutine functions.
+        """
+        self._check_result()
         listeners = checked_listeners(on_status=on_status, on_data=on_data, on_warning=on_warning)
-        return await self._client._within(timeout, self._client._result, self._pending, listeners)
+        return await self._result(self._pending, timeout, listeners)
 
     async def status(self, timeout: float | None = None) -> JobStatus:
-        """What the server says of the job now. JobTimeout, ServerUnavailable."""
-        return await self._client._within(timeout, self._client._status, self._line, self.handle)
+        """Ask the job's server how the job stands: see :meth:`gearmancmd.client.Job.status`."""
+        status: JobStatus = await self._status(self.handle, self._addresses, timeout)
+        return status
 
 
-class AsyncJSONGearmanClient:
-    """JSONGearmanClient's verbs as coroutines, for one event loop.
+class AsyncJSONGearmanClient(BaseClient):
+    """A client for asyncio: JSONGearmanClient's verbs as coroutines.
 
     >>> async with AsyncJSONGearmanClient(["localhost:4730"]) as client:
     ...     await client.call("queue", {"command": "reverse", "message": "Hello"})
     'olleH'
 
-    Arguments and errors are those of :class:`JSONGearmanClient`. Any number of tasks may use one client; whoever is
-    cancelled, by ``asyncio.timeout`` say, leaves nothing behind that disturbs another.
+    Arguments and errors are those of :class:`gearmancmd.JSONGearmanClient`, and so are those of each verb. Listeners
+    may be coroutine functions, which are awaited. Any number of tasks may use one client; whoever is cancelled, by
+    ``asyncio.timeout`` say, leaves nothing behind that disturbs another. A client belongs to the event loop that used
+    it last: in another it makes new connections, and what was under way in the one before gets ServerUnavailable.
     """
 
-    data_encoder: Any = JSONDataEncoder
+    _OF_THIS_PROCESS = frozenset({"_loop"})
 
-    def __init__(self, servers: Iterable[Server], *, timeout: float | None = None, exceptions: bool = True) -> None:
-        addresses = parse_addresses(servers)
-        if not addresses:
-            raise ValueError("servers must name at least one server, not []")
-        self._timeout = None if timeout is None else arguments.seconds(timeout, "timeout")
-        self._exchange = AsyncExchange(addresses, exceptions)
+    def _prepare(self) -> None:
+        self._loop: ClientLoop | None = None
+        self._closed = False
 
-    async def __aenter__(self) -> AsyncJSONGearmanClient:
+    def _in_use(self) -> bool:
+        return self._loop is not None and self._loop.running
+
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -88,9 +93,13 @@ class AsyncJSONGearmanClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close all connections. Tasks that wait for a result get ServerUnavailable; so does whoever calls later."""
-        self._exchange.close()
-        await asyncio.sleep(0)  # asyncio closes its transports in the next turn of the loop
+        """Close all connections. The end of an ``async with`` block does it too.
+
+        Tasks that wait get ServerUnavailable; so does whoever calls later. Servers drop the client's foreground jobs
+        that no worker has begun.
+        """
+        self._closed = True
+        self._leave_loop(_CLOSED)
 
     async def call(
         self,
@@ -104,17 +113,16 @@ class AsyncJSONGearmanClient:
         on_data: Callable[[Any], object] | None = None,
         on_warning: Callable[[Any], object] | None = None,
     ) -> Any:
-        """The result of a task."""
+        """Send a task, wait for its result, and return that, decoded: see :meth:`gearmancmd.JSONGearmanClient.call`."""
         listeners = checked_listeners(on_status=on_status, on_data=on_data, on_warning=on_warning)
-        submission = self._submitter(queue, priority=priority).submission(task, unique)
-        return await self._within(timeout, self._called, submission, unique, listeners)
-
-    async def _called(self, submission: Submission, unique: str | None, listeners: Listeners) -> Any:
-        _, pending = await self._submit(submission, unique)
+        deadline = self._deadline(timeout)
+        submission = self._submission(queue, task, False, priority, unique)
+        pending = PendingJob(submission.unique, background=False, listened=listeners != _NOBODY)
         try:
-            return await self._result(pending, listeners)
+            self._send(pending, submission.packet, deadline, submission.key)
+            return await self._result(pending, deadline, listeners)
         finally:
-            pending.ignored = True
+            self._drop(pending)
 
     async def submit(
         self,
@@ -126,57 +134,58 @@ class AsyncJSONGearmanClient:
         unique: str | None = None,
         timeout: float | None = None,
     ) -> AsyncJob:
-        """Submit a task, and return as soon as a server has it; `timeout` is for that only."""
-        submission = self._submitter(queue, background=background, priority=priority).submission(task, unique)
-        return await self._within(timeout, self._acknowledged, submission, unique)
+        """Submit a task without waiting for its result: the job, as soon as a server has it. See
+        :meth:`gearmancmd.JSONGearmanClient.submit`.
+        """
+        return await self._acknowledged(self._submission(queue, task, background, priority, unique), timeout)
 
     async def schedule(
         self, queue: str, task: Any, when: datetime, *, unique: str | None = None, timeout: float | None = None
     ) -> AsyncJob:
-        """Submit a background task that is handed out at `when`, a datetime with a time zone, or at the next grab
-        after it: gearmand wakes no worker for it.
+        """Submit a background task that no worker gets before `when`, a datetime with a time zone. See
+        :meth:`gearmancmd.JSONGearmanClient.schedule`.
         """
-        submission = self._submitter(queue, background=True).scheduled(task, when, unique)
-        return await self._within(timeout, self._acknowledged, submission, unique)
+        return await self._acknowledged(self._scheduled(queue, task, when, unique), timeout)
 
     async def submit_many(
         self, queue: str, tasks: Iterable[Any], *, priority: str | None = None, timeout: float | None = None
     ) -> AsyncIterator[str]:
-        """Submit tasks in the background, many in one write, and yield their handles in order."""
-        sent: deque[list[AsyncPending]] = deque()
+        """Submit many tasks in the background, many in one write; yields their handles, in order. See
+        :meth:`gearmancmd.JSONGearmanClient.submit_many`.
+
+        >>> handles = [handle async for handle in client.submit_many("queue", tasks)]
+
+        `tasks` is read in the event loop, and must not block. Arguments are checked when the first handle is asked for.
+        """
+        seconds = self._seconds(timeout)
+        sent: deque[PendingBatch] = deque()
         failure: Exception | None = None
         batched = batches(self._submitter(queue, background=True, priority=priority), tasks)
         while True:
             try:
-                sent.append(await self._within(timeout, self._send_batch, next(batched)))
+                sent.append(self._send_batch(next(batched), seconds))
             except StopIteration:
                 break
             except Exception as error:  # handles that are on their way come first
                 failure = error
                 break
-            if len(sent) > 1:
-                async for handle in self._handles(sent.popleft(), timeout):
+            if len(sent) == BATCHES_AHEAD:
+                for handle in await self._handles(sent.popleft(), seconds):
                     yield handle
         for batch in sent:
-            async for handle in self._handles(batch, timeout):
+            for handle in await self._handles(batch, seconds):
                 yield handle
         if failure is not None:
             raise failure
 
-    async def _send_batch(self, batch: list[Submission]) -> list[AsyncPending]:
-        _, connection = await self._exchange.line()
-        jobs = [AsyncPending(submission.unique, background=True) for submission in batch]
-        packets = b"".join([submission.packet for submission in batch])
-        connection.send(lambda inflight: inflight.submit(jobs, packets))
-        await connection.drained()
-        return jobs
+    def _send_batch(self, batch: Batch, seconds: float) -> PendingBatch:
+        pending = PendingBatch(batch.size)
+        self._send(pending, batch.packets, time.monotonic() + seconds, None)
+        return pending
 
-    async def _handles(self, batch: list[AsyncPending], timeout: float | None) -> AsyncIterator[str]:
-        await self._within(timeout, batch[-1].until, lambda: batch[-1].ended)
-        for job in batch:
-            if job.error is not None:
-                raise job.error
-            yield job.handle or ""
+    async def _handles(self, batch: PendingBatch, seconds: float) -> Iterable[str]:
+        await self._wait_for_end(batch, time.monotonic() + seconds)
+        return handles_of(batch)
 
     async def map(
         self,
@@ -188,113 +197,133 @@ class AsyncJSONGearmanClient:
         priority: str | None = None,
         return_exceptions: bool = False,
     ) -> AsyncIterator[Any]:
-        """The results of tasks, in order, as they arrive, with up to `window` jobs under way at a time."""
+        """Send many tasks; yields their results, in the order of the tasks. See
+        :meth:`gearmancmd.JSONGearmanClient.map`.
+
+        >>> async for result in client.map("queue", tasks, timeout=10):
+        ...     print(result)
+
+        `tasks` is read in the event loop, and must not block. Arguments are checked when the first result is asked for.
+        """
         arguments.count(window, "window")
+        seconds = self._seconds(timeout)
         submitter = self._submitter(queue, priority=priority)
         tasks = iter(tasks)
-        jobs: deque[AsyncPending | Exception] = deque()
+        jobs: deque[PendingJob | Exception] = deque()
         try:
             while True:
-                for task in islice(tasks, window - len(jobs)):
-                    jobs.append(await self._started(submitter, task, timeout))
+                jobs.extend(self._started(submitter, task, seconds) for task in islice(tasks, window - len(jobs)))
                 if not jobs:
                     return
-                yield await self._mapped(jobs[0], timeout, return_exceptions)
-                _ignore(jobs.popleft())
+                yield await self._mapped(jobs[0], seconds, return_exceptions)
+                self._drop(jobs.popleft())
         finally:
             for job in jobs:
-                _ignore(job)
+                self._drop(job)
 
-    async def _started(self, submitter: Submitter, task: Any, timeout: float | None) -> AsyncPending | Exception:
+    def _started(self, submitter: Submitter, task: Any, seconds: float) -> PendingJob | Exception:
         """A job under way, or why there is none."""
         try:
-            _, pending = await self._within(timeout, self._submit, submitter.submission(task), None)
-        except (GearmanCMDError, TypeError, ValueError) as error:
+            submission = submitter.submission(task)
+            pending = PendingJob(submission.unique, background=False, listened=False)
+            self._send(pending, submission.packet, time.monotonic() + seconds, None)
+        except MAPPED_ERRORS as error:
             return error
         return pending
 
-    async def _mapped(self, job: AsyncPending | Exception, timeout: float | None, return_exceptions: bool) -> Any:
+    async def _mapped(self, job: PendingJob | Exception, seconds: float, return_exceptions: bool) -> Any:
         try:
             if isinstance(job, Exception):
                 raise job
-            return await self._within(timeout, self._result, job, _NOBODY)
-        except (GearmanCMDError, TypeError, ValueError) as error:
+            return await self._result(job, time.monotonic() + seconds, _NOBODY)
+        except MAPPED_ERRORS as error:
             if return_exceptions:
                 return error
             raise
 
     async def status(self, handle: str, timeout: float | None = None) -> JobStatus:
-        """What the servers say of a job of which only the handle is left."""
-        arguments.function_name(handle, "handle")
-        status = JobStatus(known=False, running=False, done=0, total=0)
-        for line in self._exchange.lines:
-            status = await self._within(timeout, self._status, line, handle)
-            if status.known:
-                break
-        return status
+        """Ask all servers about a job of which only the handle is left: see
+        :meth:`gearmancmd.JSONGearmanClient.status`.
+        """
+        arguments.word(handle, "handle")
+        return await self._status(handle, self._addresses, timeout)
 
     # What the verbs share.
 
-    def _submitter(self, queue: str, *, background: bool = False, priority: str | None = None) -> Submitter:
-        return Submitter(self.data_encoder.encode, queue, background=background, priority=priority)
+    def _here(self) -> ClientLoop:
+        """The connections of the event loop that runs."""
+        if self._closed:
+            raise ServerUnavailable(_CLOSED)
+        if self._loop is not None and not self._loop.runs_here:
+            self._leave_loop("the client is used in another event loop now")
+        if self._loop is None:
+            self._loop = ClientLoop(self._addresses, self._exceptions, self._max_payload)
+        return self._loop
 
-    async def _within(self, timeout: float | None, coroutine: Callable[..., Awaitable[T]], *its_arguments: Any) -> T:
-        """What `coroutine` returns; JobTimeout when it takes longer than `timeout`, or else the client's."""
-        seconds = self._timeout if timeout is None else arguments.seconds(timeout, "timeout")
-        if seconds is None:
-            return await coroutine(*its_arguments)
-        try:
-            return await asyncio.wait_for(coroutine(*its_arguments), seconds)
-        except asyncio.TimeoutError as error:
-            raise JobTimeout(f"no answer within {seconds:g} s") from error
+    def _leave_loop(self, why: str) -> None:
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.leave(why)
 
-    async def _submit(self, submission: Submission, unique: str | None) -> tuple[AsyncLine, AsyncPending]:
-        line, connection = await self._exchange.line(unique)
-        pending = AsyncPending(submission.unique, submission.background)
-        connection.send(lambda inflight: inflight.submit([pending], submission.packet))
+    def _send(self, awaited: Awaited, packets: bytes, deadline: float, key: bytes | None) -> None:
+        loop = self._here()
+        loop.connections.look()
+        loop.connections.send(awaited, packets, deadline, key)
+
+    async def _acknowledged(self, submission: Submission, timeout: float | None) -> AsyncJob:
+        deadline = self._deadline(timeout)
+        pending = PendingJob(submission.unique, submission.background)
         try:
-            await connection.drained()
-        except asyncio.CancelledError:
-            pending.ignored = True
+            self._send(pending, submission.packet, deadline, submission.key)
+            if not await self._here().wait(pending, lambda: pending.acknowledged, deadline):
+                raise self._late(pending)
+            if pending.handle is None:
+                assert pending.error is not None
+                raise pending.error
+            return AsyncJob(pending, self._job_result, self._status, self._drop)
+        except BaseException:
+            self._drop(pending)
             raise
-        return line, pending
 
-    async def _acknowledged(self, submission: Submission, unique: str | None) -> AsyncJob:
-        line, pending = await self._submit(submission, unique)
-        try:
-            await pending.until(lambda: pending.acknowledged)
-        except asyncio.CancelledError:
-            pending.ignored = True
-            raise
-        if pending.handle is None:
-            assert pending.error is not None
-            raise pending.error
-        return AsyncJob(self, line, pending)
+    async def _job_result(self, pending: PendingJob, timeout: float | None, listeners: Listeners) -> Any:
+        return await self._result(pending, self._deadline(timeout), listeners)
 
-    async def _result(self, pending: AsyncPending, listeners: Listeners) -> Any:
+    async def _result(self, pending: PendingJob, deadline: float, listeners: Listeners) -> Any:
+        if listeners == _NOBODY:
+            await self._wait_for_end(pending, deadline)
+            return self._result_of(pending)
         while True:
             ended = pending.ended  # asked first: none of its events comes after that
-            while pending.events:
-                listeners.tell(pending.events.popleft(), self.data_encoder.decode)
+            for said in self._tell(pending, listeners, deadline):
+                if inspect.isawaitable(said):
+                    await said
             if ended:
-                return result_of(pending, self.data_encoder.decode)
-            await pending.until(lambda: pending.ended or pending.events)
+                return self._result_of(pending)
+            if not await self._here().wait(pending, lambda: pending.ended or pending.events, deadline):
+                raise self._late(pending)
 
-    async def _status(self, line: AsyncLine, handle: str) -> JobStatus:
-        self._exchange.check_open()
-        connection: AsyncConnection = await line.open()
-        query = AsyncStatusQuery(handle)
-        connection.send(lambda inflight: inflight.ask(query))
+    async def _wait_for_end(self, awaited: Awaited, deadline: float) -> None:
+        if not await self._here().wait(awaited, lambda: awaited.ended, deadline):
+            raise self._late(awaited)
+
+    async def _status(self, handle: str, addresses: Sequence[Address], timeout: float | None) -> JobStatus:
+        deadline = self._status_deadline(timeout)
+        queries = [(address, StatusQuery(handle)) for address in addresses]
         try:
-            await asyncio.wait_for(query.until(lambda: query.ended), STATUS_TIMEOUT)
-        except asyncio.TimeoutError as error:
-            raise JobTimeout(f"no status of job {handle} from {line} within {STATUS_TIMEOUT:g} s") from error
-        if query.status is None:
-            assert query.error is not None
-            raise query.error
-        return query.status
+            for address, query in queries:
+                self._here().connections.send_to(address, query, status_request(handle), deadline)
+            for _, query in queries:
+                await self._wait_for_end(query, deadline)
+                if query.status is not None and query.status.known:
+                    return query.status
+            return unknown_status([query for _, query in queries])
+        finally:
+            for _, query in queries:
+                self._drop(query)
 
-
-def _ignore(job: AsyncPending | Exception) -> None:
-    if not isinstance(job, Exception):
-        job.ignored = True
+    def _drop(self, awaited: Awaited | Exception) -> None:
+        """Whoever waited does so no longer."""
+        if isinstance(awaited, Awaited) and not awaited.ended:
+            awaited.drop()
+            if self._loop is not None and self._loop.runs_here:
+                self._loop.connections.drop(awaited)

@@ -2,48 +2,45 @@
 
 from __future__ import annotations
 
-import math
 import time
+import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import arguments
-from .address import Server, parse_addresses
-from .errors import GearmanCMDError, JobTimeout
-from .exchange import Exchange, Line
-from .gearman2 import Gearman2Client
-from .inflight import JobStatus, Pending, StatusQuery, SubmittedJob
-from .outcome import Listeners, checked_listeners, result_of
-from .submission import Submission, Submitter, batches
+from ._client.awaited import Awaited, JobStatus, PendingBatch, PendingJob, StatusQuery
+from ._client.base import MAPPED_ERRORS, BaseClient, BaseJob, handles_of, status_request, unknown_status
+from ._client.result import Listeners, plain_listeners
+from ._client.submission import BATCHES_AHEAD, Batch, Submission, Submitter, batches
+from ._client.thread import ClientThread
+from ._wire.address import Address
 
-#: Seconds that a status may take where no time-out is given: servers do not answer each query (GET_STATUS with a handle
-#: of 70 bytes, say).
-STATUS_TIMEOUT = 10.0
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _NOBODY = Listeners()
 
 
-class Job(SubmittedJob):
-    """A job that was submitted: `handle` and `unique` name it at its server.
+class Job(BaseJob):
+    """A job that a server has: what JSONGearmanClient's submit() and schedule() return.
 
-    Any thread may ask it. A background job has no result.
+    >>> job = client.submit("queue", {"command": "reverse", "message": "Hello"})
+    >>> job.result(timeout=10)
+    'olleH'
+
+    Any thread may call its methods. A background job has a status, and no result.
     """
 
-    def __init__(self, client: JSONGearmanClient, line: Line, pending: Pending) -> None:
-        super().__init__(str(line), pending)
-        self._client = client
-        self._line = line
-
     def done(self) -> bool:
-        """Whether result() would return or raise at once. Of a background job: whether its server forgot it."""
-        if self.background:
-            return not self.status().known
-        self._client._exchange.look()
-        return self._pending.ended
+        """Whether the job has ended, so that result() would return or raise at once. Does not wait.
+
+        Of a background job: whether its server has forgotten it. That asks the server, with the errors of status().
+        """
+        return not self.status().known if self.background else self._pending.ended
 
     def result(
         self,
@@ -53,25 +50,32 @@ class Job(SubmittedJob):
         on_data: Callable[[Any], object] | None = None,
         on_warning: Callable[[Any], object] | None = None,
     ) -> Any:
-        """What the command returned, after waiting for up to `timeout` seconds, else for the client's `timeout`.
+        """Wait for the job's result, and return it, decoded.
 
-        JobFailed when the job failed, ServerUnavailable when its server was lost; JobTimeout when it is not done by
-        then: it may be asked again. The listeners are those of :meth:`JSONGearmanClient.call`, and hear everything
-        since the job was submitted.
+        - `timeout`: seconds to wait; by default the client's.
+        - `on_status`, `on_data`, `on_warning`: as for :meth:`gearmancmd.JSONGearmanClient.call`. They hear everything
+          that no listener has heard since the job was submitted.
+
+        JobFailed, with the worker's `reason`, when the job failed; ServerUnavailable when its server was lost.
+        JobTimeout when the job is not done in time: result() may be called again. ValueError for a background job, and
+        after abandon().
         """
-        if self.background:
-            raise ValueError(f"a background job has no result: {self!r}")
-        listeners = checked_listeners(on_status=on_status, on_data=on_data, on_warning=on_warning)
-        return self._client._result(self._line, self._pending, self._client._deadline(timeout), listeners)
+        self._check_result()
+        listeners = plain_listeners(on_status=on_status, on_data=on_data, on_warning=on_warning)
+        return self._result(self._pending, timeout, listeners)
 
     def status(self, timeout: float | None = None) -> JobStatus:
-        """What the server says of the job now. JobTimeout, ServerUnavailable."""
-        deadline = self._client._deadline(timeout)
-        return self._client._status(self._line, self.handle, deadline)
+        """Ask the job's server whether it knows the job, whether a worker has it, and how far it is.
+
+        That may take `timeout` seconds, and 10 at most. JobTimeout when the server has not answered by then,
+        ServerUnavailable when it cannot be reached.
+        """
+        status: JobStatus = self._status(self.handle, self._addresses, timeout)
+        return status
 
 
-class JSONGearmanClient(Gearman2Client):
-    """Sends tasks to workers as JSON.
+class JSONGearmanClient(BaseClient):
+    """A client: it sends tasks to workers as JSON, and gets their results.
 
     >>> with JSONGearmanClient(["localhost:4730"]) as client:
     ...     client.call("queue", {"command": "reverse", "message": "Hello"})
@@ -79,25 +83,29 @@ class JSONGearmanClient(Gearman2Client):
 
     - `servers`: a list of "host:port", "host", ("host", port), or gearman's dict for TLS. They take turns; one that
       cannot be reached is skipped, and tried again later. Nothing is ever sent to two of them.
-    - `timeout`: seconds that a call may take where it names no other; None to wait for ever.
-    - `exceptions`: ask the servers for the reasons of failed jobs.
+    - `timeout`: seconds that a call may take where it names no other; None to wait for ever. It bounds all of it:
+      name look-up, connecting, submission and result. Without one a server still has 30 s to acknowledge a job.
+    - `exceptions`: ask the servers to pass on WORK_EXCEPTION packets, in which some workers tell why a job failed.
+    - `max_payload`: bytes that a result may have, with its job's handle; a larger one is read past, and its call raises
+      JobFailed. By default 256 MiB.
+
+    TypeError or ValueError, here and in each verb, for an argument that is not what it must be.
 
     Any number of threads may use one client: they share one connection to each server, and no thread waits for the
-    job of another. The methods of gearman 2.x (submit_job, submit_multiple_jobs, get_job_status and so on) are there
-    too, on connections of their own and for one thread at a time.
+    job of another. An exception that strikes a caller anywhere, such as Ctrl+C's, disturbs no other caller. A daemon
+    thread does the I/O; it starts with the first call, and ends with :meth:`close`, with the client, or at exit.
     """
 
-    def __init__(
-        self, servers: Iterable[Server], *, timeout: float | None = None, exceptions: bool = True
-    ) -> None:
-        addresses = parse_addresses(servers)
-        if not addresses:
-            raise ValueError("servers must name at least one server, not []")
-        self._timeout = None if timeout is None else arguments.seconds(timeout, "timeout")
-        super().__init__(addresses, exceptions)
-        self._exchange = Exchange(addresses, exceptions)
+    _OF_THIS_PROCESS = frozenset({"_thread"})
 
-    def __enter__(self) -> JSONGearmanClient:
+    def _prepare(self) -> None:
+        self._thread = ClientThread(self._addresses, self._exceptions, self._max_payload)
+        weakref.finalize(self, self._thread.stop)
+
+    def _in_use(self) -> bool:
+        return self._thread.running
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -106,13 +114,12 @@ class JSONGearmanClient(Gearman2Client):
         self.close()
 
     def close(self) -> None:
-        """Close all connections. Threads that wait for a result get ServerUnavailable; so does whoever calls later."""
-        self._exchange.close()
-        super().shutdown()  # type: ignore[no-untyped-call]
+        """Close all connections, which takes 2 s at most. The end of a ``with`` block does it too.
 
-    def shutdown(self) -> None:
-        """The name that gearman 2.x has for close()."""
-        self.close()
+        Threads that wait get ServerUnavailable; so does whoever calls later. Servers drop the client's foreground jobs
+        that no worker has begun.
+        """
+        self._thread.close()
 
     def call(
         self,
@@ -126,24 +133,29 @@ class JSONGearmanClient(Gearman2Client):
         on_data: Callable[[Any], object] | None = None,
         on_warning: Callable[[Any], object] | None = None,
     ) -> Any:
-        """The result of a task.
+        """Send a task, wait for its result, and return that, decoded.
 
-        - `timeout`: seconds, for all of it.
+        - `queue`: the name of the queue, which gearman calls a function.
+        - `task`: whatever JSON can hold, usually a dict with a "command".
+        - `timeout`: seconds for all of it; by default the client's.
         - `priority`: "high", "normal" or "low".
-        - `unique`: jobs of a queue with the same one are done once, and each caller gets the result.
-        - `on_status(done, total)`, `on_data(data)`, `on_warning(data)`: called in this thread when the worker reports.
+        - `unique`: jobs of a queue with the same one are done once, and each caller gets the result: a text of at most
+          63 bytes without white space; "-" stands for a hash of the payload; by default one that no other job has.
+        - `on_status(done, total)`, `on_data(data)`, `on_warning(data)`: plain functions, called in this thread when the
+          worker reports. What they raise is raised here.
 
         JobFailed, with the worker's `reason`, when the job failed; JobTimeout when the result is too late, which then
-        disturbs nobody; ServerUnavailable.
+        disturbs nobody; ServerUnavailable when no server can be reached, or the job's own was lost.
         """
-        listeners = checked_listeners(on_status=on_status, on_data=on_data, on_warning=on_warning)
+        listeners = plain_listeners(on_status=on_status, on_data=on_data, on_warning=on_warning)
         deadline = self._deadline(timeout)
-        submission = self._submitter(queue, priority=priority).submission(task, unique)
-        line, pending = self._submit(submission, unique, deadline)
+        submission = self._submission(queue, task, False, priority, unique)
+        pending = PendingJob(submission.unique, background=False, listened=listeners != _NOBODY)
         try:
-            return self._result(line, pending, deadline, listeners)
+            self._thread.send(pending, submission.packet, deadline, submission.key)
+            return self._result(pending, deadline, listeners)
         finally:
-            pending.ignored = True
+            self._drop(pending)
 
     def submit(
         self,
@@ -155,69 +167,76 @@ class JSONGearmanClient(Gearman2Client):
         unique: str | None = None,
         timeout: float | None = None,
     ) -> Job:
-        """Submit a task, and return as soon as a server has it; `timeout` is for that only.
+        """Submit a task without waiting for its result: the job, as soon as a server has it.
 
-        Without `background` the job is dropped from the queue when the client is closed before a worker took it.
-        ServerUnavailable when the server was lost before it acknowledged the job, which it then may or may not have.
+        - `background`: the job stays in its queue when the client is closed, and has no result. Without it the server
+          drops the job when the client is closed before a worker took it.
+        - `priority` and `unique`: as for :meth:`call`.
+        - `timeout`: seconds until a server has it; by default the client's, else 30.
+
+        JobFailed when the server refuses the job. ServerUnavailable when the server was lost before it acknowledged
+        the job, and JobTimeout when it did not acknowledge it in time: then the job may be queued or not.
         """
-        submitter = self._submitter(queue, background=background, priority=priority)
-        return self._acknowledged(submitter.submission(task, unique), unique, self._deadline(timeout))
+        return self._acknowledged(self._submission(queue, task, background, priority, unique), timeout)
 
     def schedule(
         self, queue: str, task: Any, when: datetime, *, unique: str | None = None, timeout: float | None = None
     ) -> Job:
-        """Submit a background task that is handed out at `when`, a datetime with a time zone, or at the next grab
-        after it: gearmand wakes no worker for it.
+        """Submit a background task that no worker gets before `when`.
+
+        - `when`: a datetime with a time zone, rounded up to whole seconds. A worker gets the job when it next asks for
+          one after that: gearmand wakes none for it.
+        - `unique`, `timeout`, and errors: as for :meth:`submit`.
+
+        >>> client.schedule("queue", task, datetime.now(timezone.utc) + timedelta(hours=1))
         """
-        submission = self._submitter(queue, background=True).scheduled(task, when, unique)
-        return self._acknowledged(submission, unique, self._deadline(timeout))
+        return self._acknowledged(self._scheduled(queue, task, when, unique), timeout)
 
     def submit_many(
         self, queue: str, tasks: Iterable[Any], *, priority: str | None = None, timeout: float | None = None
     ) -> Iterator[str]:
-        """Submit tasks in the background, many in one write, and yield their handles in order.
+        """Submit many tasks in the background, many in one write; yields their handles, in order.
 
-        `tasks` is read as it is sent, about a thousand tasks ahead of the handles. `timeout` is for each handle.
-        JobFailed when a server refuses one, ServerUnavailable when it is lost: whatever has a handle is queued, the
-        rest may be.
+        - `tasks`: any iterable. It is read as it is sent, up to 1,600 tasks ahead of the handles that were taken. Take
+          them all, or the rest is not sent.
+        - `priority`: as for :meth:`call`, for all of them.
+        - `timeout`: seconds for the handles of each write; by default the client's, else 30.
+
+        >>> handles = list(client.submit_many("queue", tasks))
+
+        JobFailed when a server refuses a task, ServerUnavailable when it is lost, JobTimeout when it does not
+        acknowledge in time: what has a handle is queued, and the rest may be.
         """
         submitter = self._submitter(queue, background=True, priority=priority)
-        seconds = self._timeout if timeout is None else arguments.seconds(timeout, "timeout")
-        return self._submit_many(submitter, tasks, math.inf if seconds is None else seconds)
+        return self._submit_many(submitter, tasks, self._seconds(timeout))
 
-    def _submit_many(self, submitter: Submitter, tasks: Iterable[Any], timeout: float) -> Iterator[str]:
-        sent: deque[list[Pending]] = deque()
+    def _submit_many(self, submitter: Submitter, tasks: Iterable[Any], seconds: float) -> Iterator[str]:
+        sent: deque[PendingBatch] = deque()
         failure: Exception | None = None
         batched = batches(submitter, tasks)
         while True:
             try:
-                sent.append(self._send_batch(next(batched), time.monotonic() + timeout))
+                sent.append(self._send_batch(next(batched), seconds))
             except StopIteration:
                 break
             except Exception as error:  # handles that are on their way come first
                 failure = error
                 break
-            if len(sent) > 1:
-                yield from self._handles(sent.popleft(), timeout)
+            if len(sent) == BATCHES_AHEAD:
+                yield from self._handles(sent.popleft(), seconds)
         for batch in sent:
-            yield from self._handles(batch, timeout)
+            yield from self._handles(batch, seconds)
         if failure is not None:
             raise failure
 
-    def _send_batch(self, batch: list[Submission], deadline: float) -> list[Pending]:
-        line = self._exchange.line(deadline)
-        jobs = [Pending(submission.unique, background=True) for submission in batch]
-        packets = b"".join([submission.packet for submission in batch])
-        self._exchange.send(line, lambda inflight: inflight.submit(jobs, packets), deadline)
-        return jobs
+    def _send_batch(self, batch: Batch, seconds: float) -> PendingBatch:
+        pending = PendingBatch(batch.size)
+        self._thread.send(pending, batch.packets, time.monotonic() + seconds)
+        return pending
 
-    def _handles(self, batch: list[Pending], timeout: float) -> Iterator[str]:
-        if not self._exchange.wait(lambda: batch[-1].ended, time.monotonic() + timeout):
-            raise JobTimeout("the server did not acknowledge the jobs in time; they may be queued")
-        for job in batch:
-            if job.error is not None:
-                raise job.error
-            yield job.handle or ""
+    def _handles(self, batch: PendingBatch, seconds: float) -> Iterator[str]:
+        self._wait_for_end(batch, time.monotonic() + seconds)
+        yield from handles_of(batch)
 
     def map(
         self,
@@ -229,111 +248,123 @@ class JSONGearmanClient(Gearman2Client):
         priority: str | None = None,
         return_exceptions: bool = False,
     ) -> Iterator[Any]:
-        """The results of tasks, in order, as they arrive, with up to `window` jobs under way at a time.
+        """Send many tasks; yields their results, in the order of the tasks.
 
-        `timeout` is for each result, from the moment that it is waited for. A job that fails, or is late, raises here;
-        with `return_exceptions` its JobFailed, JobTimeout or ServerUnavailable takes the place of the result.
+        - `tasks`: any iterable, read as it is sent.
+        - `window`: how many jobs may be under way at a time.
+        - `timeout`: seconds for each result, from the moment that it is waited for; by default the client's.
+        - `priority`: as for :meth:`call`, for all of them.
+        - `return_exceptions`: yield a failure in the place of its result, and go on. Without it the first failure is
+          raised, and ends it.
+
+        >>> for result in client.map("queue", tasks, timeout=10):
+        ...     print(result)
+
+        The failures are JobFailed, JobTimeout, ServerUnavailable, and the TypeError or ValueError of a task that cannot
+        be encoded.
         """
         arguments.count(window, "window")
-        seconds = self._timeout if timeout is None else arguments.seconds(timeout, "timeout")
         submitter = self._submitter(queue, priority=priority)
-        return self._map(submitter, tasks, window, math.inf if seconds is None else seconds, return_exceptions)
+        return self._map(submitter, tasks, window, self._seconds(timeout), return_exceptions)
 
     def _map(
-        self, submitter: Submitter, tasks: Iterable[Any], window: int, timeout: float, return_exceptions: bool
+        self, submitter: Submitter, tasks: Iterable[Any], window: int, seconds: float, return_exceptions: bool
     ) -> Iterator[Any]:
         tasks = iter(tasks)
-        jobs: deque[tuple[Line, Pending] | Exception] = deque()
+        jobs: deque[PendingJob | Exception] = deque()
         try:
             while True:
-                jobs.extend(self._started(submitter, task, timeout) for task in islice(tasks, window - len(jobs)))
+                jobs.extend(self._started(submitter, task, seconds) for task in islice(tasks, window - len(jobs)))
                 if not jobs:
                     return
-                yield self._mapped(jobs[0], timeout, return_exceptions)
-                _ignore(jobs.popleft())
+                yield self._mapped(jobs[0], seconds, return_exceptions)
+                self._drop(jobs.popleft())
         finally:
             for job in jobs:
-                _ignore(job)
+                self._drop(job)
 
-    def _started(self, submitter: Submitter, task: Any, timeout: float) -> tuple[Line, Pending] | Exception:
+    def _started(self, submitter: Submitter, task: Any, seconds: float) -> PendingJob | Exception:
         """A job under way, or why there is none."""
         try:
-            return self._submit(submitter.submission(task), None, time.monotonic() + timeout)
-        except (GearmanCMDError, TypeError, ValueError) as error:
+            submission = submitter.submission(task)
+            pending = PendingJob(submission.unique, background=False, listened=False)
+            self._thread.send(pending, submission.packet, time.monotonic() + seconds)
+        except MAPPED_ERRORS as error:
             return error
+        return pending
 
-    def _mapped(self, job: tuple[Line, Pending] | Exception, timeout: float, return_exceptions: bool) -> Any:
+    def _mapped(self, job: PendingJob | Exception, seconds: float, return_exceptions: bool) -> Any:
         try:
             if isinstance(job, Exception):
                 raise job
-            return self._result(*job, time.monotonic() + timeout, _NOBODY)
-        except (GearmanCMDError, TypeError, ValueError) as error:
+            return self._result(job, time.monotonic() + seconds, _NOBODY)
+        except MAPPED_ERRORS as error:
             if return_exceptions:
                 return error
             raise
 
     def status(self, handle: str, timeout: float | None = None) -> JobStatus:
-        """What the servers say of a job of which only the handle is left."""
-        arguments.function_name(handle, "handle")
-        deadline = self._deadline(timeout)
-        status = JobStatus(known=False, running=False, done=0, total=0)
-        for line in self._exchange.lines:
-            status = self._status(line, handle, deadline)
-            if status.known:
-                break
-        return status
+        """Ask all servers at once about a job of which only the handle is left, such as "H:host:1".
+
+        That may take `timeout` seconds, and 10 at most. JobTimeout when a server has not answered by then;
+        ServerUnavailable when no server knows the job and one could not be asked.
+        """
+        arguments.word(handle, "handle")
+        return self._status(handle, self._addresses, timeout)
 
     # What the verbs share.
 
-    def _submitter(self, queue: str, *, background: bool = False, priority: str | None = None) -> Submitter:
-        return Submitter(self.data_encoder.encode, queue, background=background, priority=priority)
+    def _acknowledged(self, submission: Submission, timeout: float | None) -> Job:
+        deadline = self._deadline(timeout)
+        pending = PendingJob(submission.unique, submission.background)
+        try:
+            self._thread.send(pending, submission.packet, deadline, submission.key)
+            if not self._thread.wait(pending, lambda: pending.acknowledged, deadline):
+                raise self._late(pending)
+            if pending.handle is None:
+                assert pending.error is not None
+                raise pending.error
+            return Job(pending, self._job_result, self._status, self._drop)
+        except BaseException:
+            self._drop(pending)
+            raise
 
-    def _deadline(self, timeout: float | None) -> float:
-        seconds = self._timeout if timeout is None else arguments.seconds(timeout, "timeout")
-        return math.inf if seconds is None else time.monotonic() + seconds
+    def _job_result(self, pending: PendingJob, timeout: float | None, listeners: Listeners) -> Any:
+        return self._result(pending, self._deadline(timeout), listeners)
 
-    def _submit(self, submission: Submission, unique: str | None, deadline: float) -> tuple[Line, Pending]:
-        line = self._exchange.line(deadline, unique)
-        pending = Pending(submission.unique, submission.background)
-        self._exchange.send(line, lambda inflight: inflight.submit([pending], submission.packet), deadline)
-        return line, pending
-
-    def _acknowledged(self, submission: Submission, unique: str | None, deadline: float) -> Job:
-        line, pending = self._submit(submission, unique, deadline)
-        self._wait_for_acknowledgement(pending, deadline)
-        if pending.handle is None:
-            assert pending.error is not None
-            raise pending.error
-        return Job(self, line, pending)
-
-    def _wait_for_acknowledgement(self, pending: Pending, deadline: float) -> None:
-        if not self._exchange.wait(lambda: pending.acknowledged, deadline):
-            pending.ignored = True
-            raise JobTimeout("the server did not acknowledge the job in time; it may be queued")
-
-    def _result(self, line: Line, pending: Pending, deadline: float, listeners: Listeners) -> Any:
+    def _result(self, pending: PendingJob, deadline: float, listeners: Listeners) -> Any:
+        if listeners == _NOBODY:
+            self._wait_for_end(pending, deadline)
+            return self._result_of(pending)
         while True:
             ended = pending.ended  # asked first: none of its events comes after that
-            while pending.events:
-                listeners.tell(pending.events.popleft(), self.data_encoder.decode)
+            for _ in self._tell(pending, listeners, deadline):
+                pass
             if ended:
-                return result_of(pending, self.data_encoder.decode)
-            if not self._exchange.wait(lambda: pending.ended or pending.events, deadline):
-                raise JobTimeout(f"no result of job {pending.handle} from {line} in time")
+                return self._result_of(pending)
+            if not self._thread.wait(pending, lambda: pending.ended or pending.events, deadline):
+                raise self._late(pending)
 
-    def _status(self, line: Line, handle: str, deadline: float) -> JobStatus:
-        deadline = min(deadline, time.monotonic() + STATUS_TIMEOUT)
-        self._exchange.open(line, deadline)
-        query = StatusQuery(handle)
-        self._exchange.send(line, lambda inflight: inflight.ask(query), deadline)
-        if not self._exchange.wait(lambda: query.ended, deadline):
-            raise JobTimeout(f"no status of job {handle} from {line} in time")
-        if query.status is None:
-            assert query.error is not None
-            raise query.error
-        return query.status
+    def _wait_for_end(self, awaited: Awaited, deadline: float) -> None:
+        if not self._thread.wait(awaited, lambda: awaited.ended, deadline):
+            raise self._late(awaited)
 
+    def _status(self, handle: str, addresses: Sequence[Address], timeout: float | None) -> JobStatus:
+        deadline = self._status_deadline(timeout)
+        queries = [(address, StatusQuery(handle)) for address in addresses]
+        try:
+            for address, query in queries:
+                self._thread.send_to(address, query, status_request(handle), deadline)
+            for _, query in queries:
+                self._wait_for_end(query, deadline)
+                if query.status is not None and query.status.known:
+                    return query.status
+            return unknown_status([query for _, query in queries])
+        finally:
+            for _, query in queries:
+                self._drop(query)
 
-def _ignore(job: tuple[Line, Pending] | Exception) -> None:
-    if not isinstance(job, Exception):
-        job[1].ignored = True
+    def _drop(self, awaited: Awaited | Exception) -> None:
+        """Whoever waited does so no longer."""
+        if isinstance(awaited, Awaited) and not awaited.ended:
+            self._thread.drop(awaited)

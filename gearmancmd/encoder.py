@@ -8,13 +8,19 @@ from typing import Any
 import simplejson
 from gearman.connection_manager import DataEncoder
 
-# Built once: simplejson.dumps() and loads() make a new coder on each call that sets an option.
-_encode = simplejson.JSONEncoder(use_decimal=True, allow_nan=False, separators=(",", ":")).encode
-_decode = simplejson.JSONDecoder(parse_float=Decimal).decode
+# Built once: simplejson.dumps() and loads() make a new coder on each call that sets an option. The options turn off
+# what the standard library's json does not do: namedtuples as objects, and bytes as if they were text.
+_encode = simplejson.JSONEncoder(
+    use_decimal=True, namedtuple_as_object=False, encoding=None, allow_nan=False, separators=(",", ":")
+).encode
+_decode = simplejson.JSONDecoder().decode
+_decode_decimals = simplejson.JSONDecoder(parse_float=Decimal).decode
 
 
 class JSONDataEncoder(DataEncoder):
-    """JSON both ways: Decimal for fractions, and neither NaN nor Infinity on the wire (RFC 8259)."""
+    """JSON both ways, as the standard library's json has it: numbers with a fraction are floats, and a tuple of any
+    kind is an array. Other than there, a Decimal may be sent, and neither NaN nor Infinity is on the wire (RFC 8259).
+    """
 
     @classmethod
     def encode(cls, encodable_object: Any) -> bytes:
@@ -25,9 +31,22 @@ class JSONDataEncoder(DataEncoder):
     @classmethod
     def decode(cls, decodable_string: bytes | str) -> Any:
         """The object that a JSON text stands for. ValueError when the text is not UTF-8 or not JSON."""
-        if isinstance(decodable_string, bytes):
-            decodable_string = decodable_string.decode("utf-8")
-        return _decode(decodable_string)
+        return _decode(_json_text(decodable_string))
+
+
+class DecimalJSONDataEncoder(JSONDataEncoder):
+    """JSON with a Decimal for each number with a fraction, both ways: 1.10 stays 1.10. For a worker or client class's
+    `data_encoder`.
+    """
+
+    @classmethod
+    def decode(cls, decodable_string: bytes | str) -> Any:
+        """The object that a JSON text stands for. ValueError when the text is not UTF-8 or not JSON."""
+        return _decode_decimals(_json_text(decodable_string))
+
+
+def _json_text(data: bytes | str) -> str:
+    return data.decode("utf-8") if isinstance(data, bytes) else data
 
 
 class TextDataEncoder(DataEncoder):

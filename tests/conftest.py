@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+import trustme
 
 import gearmancmd
 from gearmancmd.server import EmbeddedServer
-from tests.calling import Caller
-from tests.gearmand import Gearmand
-from tests.running import Running, WorkerProcess
+from tests.support.gear_client import Caller
+from tests.support.gearmand import Gearmand
+from tests.support.names import DeadAddress, Names
+from tests.support.proxy import Proxy
+from tests.support.site import Site
+from tests.support.tls import tls_for
+from tests.support.workers import Running, WorkerProcess
 
 # Started in the background of a script, this process ignores Ctrl+C, and the workers that it starts would too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No timing is asserted: on a busy machine an example may take long.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 GEARMAND_REQUIRED = bool(os.environ.get("GEARMANCMD_REQUIRE_GEARMAND"))
 
@@ -61,10 +75,62 @@ def client(server: Any) -> Iterator[Caller]:
         yield caller
 
 
+@pytest.fixture(scope="module", params=["gearmand", "embedded", "gearmand over TLS"])
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Each job server in turn, and TLS: for what must hold whatever the way to the server is."""
+    server = request.getfixturevalue("embedded" if request.param == "embedded" else "gearmand")
+    with contextlib.ExitStack() as stack:
+        servers: list[Any] = [server.address]
+        if "TLS" in request.param:
+            authority = trustme.CA()
+            ca_certs = str(tmp_path_factory.mktemp("tls") / "ca.pem")
+            authority.cert_pem.write_to_path(ca_certs)
+            proxy = stack.enter_context(Proxy(server, tls=tls_for(authority, "localhost")))
+            servers = [{"host": "localhost", "port": proxy.port, "ca_certs": ca_certs}]
+        yield Site(server, stack.enter_context(Caller(server)), servers)
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """Who issues the certificates of the tests."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_certs(authority: trustme.CA, tmp_path: Path) -> str:
+    """The authority's own certificate."""
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    return str(tmp_path / "ca.pem")
+
+
+@pytest.fixture
+def own_certificate(authority: trustme.CA, tmp_path: Path) -> dict[str, str]:
+    """A worker's or a client's certificate, as gearman's dict names the files."""
+    certificate = authority.issue_cert("worker.example")
+    certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    return {"keyfile": str(tmp_path / "key.pem"), "certfile": str(tmp_path / "cert.pem")}
+
+
 @pytest.fixture
 def queue() -> str:
     """A queue of the test's own."""
     return f"q-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
+    """Host names of the test's own: with several addresses, or with a look-up that hangs or fails."""
+    made = Names(monkeypatch)
+    yield made
+    made.release()
+
+
+@pytest.fixture
+def dead_address() -> Iterator[DeadAddress]:
+    """Where connecting neither succeeds nor fails."""
+    with DeadAddress() as dead:
+        yield dead
 
 
 @pytest.fixture

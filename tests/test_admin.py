@@ -6,15 +6,18 @@ import json
 import socket
 import subprocess
 import threading
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from gearmancmd import GearmanCMD, GearmanCMDQueue
 from gearmancmd.admin import Admin, JobStatus, PriorityStatus, QueueStatus, ServerVersion, WorkerStatus
 from gearmancmd.errors import AdminError, GearmanCMDError, ServerUnavailable
-from tests.calling import Caller
-from tests.gearmand import Gearmand, free_port
-from tests.waiting import wait_for
+from tests.support.gear_client import Caller
+from tests.support.gearmand import Gearmand, free_port
+from tests.support.interrupts import AT_EACH_LINE
+from tests.support.waiting import LIMIT, wait_for
+from tests.support.workers import UNMEASURED
 
 
 def submit(server, queue, *options, task="{}"):
@@ -102,6 +105,19 @@ def test_workers_are_listed_with_their_names_and_queues(server, queue, held, run
     assert isinstance(worker, WorkerStatus)
     assert (worker.server, worker.address, worker.client_id) == (server.address, "127.0.0.1", "archive-7")
     assert set(worker.queues) == {queue, f"{queue}-2"}
+
+
+def test_workers_are_listed_with_queues_whose_names_hold_spaces(server, queue, held, run):
+    names = {queue, f"{queue} two", f"{queue} two words", f" {queue} lead", f"{queue}  wide ", f"{queue}-b"}
+    gcmd = GearmanCMD([server.address], client_id=f"id-{queue}")
+    for name in names:
+        gcmd.register_task(name, held)
+    run(gcmd)
+    admin = Admin([server.address])
+    wait_for(
+        lambda: names in [set(row.queues) for row in admin.workers() if row.client_id == f"id-{queue}"],
+        "the worker with all of its queues",
+    )
 
 
 def test_a_client_is_a_connection_without_a_name_and_queues(gearmand, admin):
@@ -323,33 +339,266 @@ def answering():
                 return  # the test is over
 
         threading.Thread(target=serve, daemon=True).start()
-        return Admin([f"127.0.0.1:{listener.getsockname()[1]}"])
+        return f"127.0.0.1:{listener.getsockname()[1]}"
 
     yield start
     for listener in listeners:
         listener.close()
 
 
+# What `timeout` bounds. None of these calls would end otherwise.
+
+
+class Trickling:
+    """A server that accepts, and then sends these bytes again and again."""
+
+    def __init__(self, data, pause):
+        self._data = data
+        self._pause = pause
+        self._over = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._threads = []
+
+    def __enter__(self):
+        self._begin(self._accept)
+        return self
+
+    def __exit__(self, *error):
+        self._over.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(LIMIT)
+        self._listener.close()
+
+    def _begin(self, target, *arguments):
+        self._threads.append(threading.Thread(target=target, args=arguments))
+        self._threads[-1].start()
+
+    def _accept(self):
+        with suppress(OSError):
+            while True:
+                self._begin(self._serve, self._listener.accept()[0])
+
+    def _serve(self, connection):
+        with connection, suppress(OSError):
+            connection.settimeout(0.1)
+            while not self._over.wait(self._pause):
+                with suppress(TimeoutError):
+                    connection.send(self._data)
+
+
+@pytest.fixture
+def mute():
+    with Trickling(b"", 0.05) as server:
+        yield server
+
+
+ENDLESS = ["mute", "bytes without an end", "rows without an end", "much", "look-up", "dead", "dead name"]
+
+
+@pytest.fixture
+def start_endless(names, dead_address):
+    """Starts a server that leaves whoever asks it waiting for ever; its address."""
+    names.hang("slow.example")
+    names.add("dead.example", *[dead_address.target] * 3)
+    data = {"mute": b"", "bytes without an end": b"x", "rows without an end": b"q\t1\t0\t0\n", "much": b"x" * 50_000}
+    others = {"look-up": "slow.example:4730", "dead": dead_address.address, "dead name": "dead.example:4730"}
+    with ExitStack() as stack:
+
+        def start(kind):
+            if kind in data:
+                return stack.enter_context(Trickling(data[kind], 0.001)).address
+            return others[kind]
+
+        yield start
+
+
+@pytest.fixture(params=ENDLESS)
+def endless(request, start_endless):
+    """The address of a server that leaves whoever asks it waiting for ever."""
+    return start_endless(request.param)
+
+
+@pytest.fixture
+def each_endless(start_endless):
+    """The addresses of all kinds of them."""
+    return [start_endless(kind) for kind in ENDLESS]
+
+
+CALLS = {
+    "status": Admin.status,
+    "version": Admin.version,
+    "cancel": lambda admin: admin.cancel("H:x:1"),
+    "maxqueue": lambda admin: admin.maxqueue("queue", 1),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_no_call_takes_longer_than_the_time_out(request, endless, call):
+    if call in {"version", "cancel"} and "rows without an end" in request.node.name:
+        assert CALLS[call](Admin([endless], timeout=LIMIT)), "the first row is the answer to an order"
+        return
+    with pytest.raises(ServerUnavailable, match=f"^{endless} did not answer within 0.3 s$"):
+        CALLS[call](Admin([endless], timeout=0.3))
+
+
+def test_the_others_answer_while_some_leave_us_waiting(gearmand, each_endless):
+    errors = []
+    # long enough for the one that answers, on a machine that is busy
+    admin = Admin([*each_endless, gearmand.address], timeout=3, on_error=errors.append)
+    assert isinstance(admin.status(), list)
+    assert [str(error) for error in errors] == [f"{endless} did not answer within 3 s" for endless in each_endless]
+
+
+def test_the_rows_of_the_others_are_returned(own_gearmand, queue, mute):
+    submit(own_gearmand, queue)
+    errors = []
+    rows = Admin([mute.address, own_gearmand.address], timeout=3, on_error=errors.append).status()
+    assert rows == [QueueStatus(own_gearmand.address, queue, 1, 0, 0)]
+    assert [type(error) for error in errors] == [ServerUnavailable]
+
+
+def test_on_error_is_called_in_the_callers_thread_and_its_exception_leaves_the_call():
+    class Enough(Exception):
+        pass
+
+    def refuse(error):
+        callers.append(threading.get_ident())
+        raise Enough
+
+    callers = []
+    with pytest.raises(Enough):
+        Admin([f"127.0.0.1:{free_port()}"], on_error=refuse).status()
+    assert callers == [threading.get_ident()]
+
+
+def test_on_error_hears_of_all_servers_before_a_refusal_is_raised(answering):
+    errors = []
+    refusing = answering(b"ERR PERMISSION_DENIED\n")
+    down = f"127.0.0.1:{free_port()}"
+    with pytest.raises(AdminError, match="PERMISSION_DENIED"):
+        Admin([refusing, down], on_error=errors.append).status()
+    assert [str(error) for error in errors] == [f"{down}: Connection refused"]
+
+
+def test_an_order_that_is_not_answered_is_an_error_with_on_error_too():
+    errors = []
+    with pytest.raises(ServerUnavailable):
+        Admin([f"127.0.0.1:{free_port()}"], on_error=errors.append).cancel("H:x:1")
+    assert errors == []
+
+
+@pytest.mark.parametrize("error", [UnicodeError("label too long"), OSError("no name server")])
+def test_a_name_that_cannot_be_looked_up_is_an_unavailable_server(gearmand, names, error):
+    names.fail("odd.example", error)
+    errors = []
+    assert Admin(["odd.example", gearmand.address], on_error=errors.append).version()
+    assert len(errors) == 1 and "odd.example:4730: " in str(errors[0]) and str(error) in str(errors[0])
+
+
+def test_another_address_of_a_name_is_asked_when_one_is_dead(gearmand, names, dead_address):
+    names.add("many.example", dead_address.target, (gearmand.host, gearmand.port))
+    assert [row.server for row in Admin(["many.example"], timeout=3).version()] == ["many.example:4730"]
+
+
+LOOKING_UP = """
+import socket, sys, threading, time
+
+begun = threading.Event()
+
+def look_up(*arguments, **options):
+    begun.set()
+    time.sleep(600)
+
+real, socket.getaddrinfo = socket.getaddrinfo, look_up
+from gearmancmd.admin import Admin
+from gearmancmd.errors import ServerUnavailable
+
+try:
+    Admin(["slow.example"], timeout=0.1).status()
+except ServerUnavailable as error:
+    assert begun.wait(30)
+    print(error)
+"""
+
+
+def test_the_process_can_exit_while_a_look_up_is_under_way(worker_process):
+    process = worker_process(LOOKING_UP)
+    assert process.exit_status() == 0
+    process.wait_for_line("slow.example:4730 did not answer within 0.1 s")
+
+
+ASKING = """
+from gearmancmd.admin import Admin
+
+admin = Admin(arguments, timeout=30, on_error=lambda error: None)
+strike_at_each_line(admin.version)
+"""
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("kind", ["Ctrl+C", "another exception of a signal handler"])
+def test_an_exception_at_any_line_leaves_no_descriptor_and_an_admin_that_works(gearmand, worker_process, kind):
+    down = f"127.0.0.1:{free_port()}"
+    process = worker_process(AT_EACH_LINE + ASKING, kind, gearmand.address, down, environment=UNMEASURED)
+    process.process.wait(timeout=180)
+    struck, bad = json.loads(process.wait_for_line("told").removeprefix("told"))
+    assert bad == []
+    assert struck > 50
+
+
+def test_a_call_leaves_no_descriptor_when_it_returns(gearmand, worker_process):
+    """Not even until Python collects its garbage."""
+    process = worker_process(UNCOLLECTED, gearmand.address)
+    assert process.exit_status() == 0
+    assert process.wait_for_line("left") == "left 0"
+    assert process.lines == ["left 0"], "there is no warning of a socket that nobody closed"
+
+
+UNCOLLECTED = """
+import gc, os, sys, threading, time, warnings
+from gearmancmd.admin import Admin
+
+warnings.simplefilter("always", ResourceWarning)
+
+def open_files():
+    while threading.active_count() > 1:
+        time.sleep(0.001)
+    return len(os.listdir("/proc/self/fd"))
+
+gc.disable()
+admin = Admin([sys.argv[1], "127.0.0.1:1"], on_error=lambda error: None)
+before = open_files()
+for _ in range(10):
+    admin.version()
+print("left", open_files() - before)
+"""
+
+
+# What is not an answer of gearmand's.
+
+
 @pytest.mark.parametrize("answer", [b"", b"queue\t1\t", b"queue\t1\t0\t0\n"])
 def test_a_server_that_hangs_up_in_its_answer_is_an_error(answering, answer):
     with pytest.raises(ServerUnavailable, match="closed the connection"):
-        answering(answer).status()
+        Admin([answering(answer)]).status()
 
 
 @pytest.mark.parametrize("answer", [b"queue\n.\n", b"queue\tone\t0\t0\n.\n", b"HTTP/1.1 400 Bad Request\r\n.\r\n"])
 def test_an_answer_that_is_none_of_gearmands_is_an_error(answering, answer):
     with pytest.raises(AdminError, match="does not answer 'status' as gearmand does"):
-        answering(answer).status()
+        Admin([answering(answer)]).status()
 
 
 def test_lines_may_end_with_carriage_return_and_line_feed(answering):
-    (row,) = answering(b"queue\t2\t1\t1\r\n.\r\n").status()
+    (row,) = Admin([answering(b"queue\t2\t1\t1\r\n.\r\n")]).status()
     assert (row.queue, row.total, row.running, row.workers) == ("queue", 2, 1, 1)
 
 
 def test_a_refused_command_is_an_error_with_the_servers_words(answering):
     with pytest.raises(AdminError, match="refuses 'status': PERMISSION_DENIED"):
-        answering(b"ERR PERMISSION_DENIED\n").status()
+        Admin([answering(b"ERR PERMISSION_DENIED\n")]).status()
 
 
 def test_a_row_can_be_sent_as_json():

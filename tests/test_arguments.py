@@ -24,7 +24,8 @@ class Queue(GearmanCMDQueue):
         ({"prefetch": 0}, ValueError, "prefetch must be at least 1, not 0"),
         ({"prefetch": -3}, ValueError, "not -3"),
         ({"prefetch": 1.5}, TypeError, "prefetch must be a whole number, not 1.5"),
-        ({"prefetch": None}, TypeError, "prefetch .* None"),
+        ({"failures": "loud"}, ValueError, "failures must be 'warning', 'exception' or 'plain', not 'loud'"),
+        ({"max_payload": 0}, ValueError, "max_payload must be at least 1, not 0"),
         ({"command": 5}, TypeError, "command must be a str, not 5"),
         ({"exception_handler": 5}, TypeError, "exception_handler must be callable, not 5"),
         ({"client_id": "two words"}, ValueError, "client_id .* 'two words'"),
@@ -41,8 +42,14 @@ def test_bad_options_of_a_gearmancmd(options, error, text):
     "queue, error, text",
     [
         ("", ValueError, "queue must be a name"),
-        ("two words", ValueError, "'two words'"),
-        ("nul\0", ValueError, "queue"),
+        ("nul\0", ValueError, "queue must be a name without control characters"),
+        ("two\nlines", ValueError, r"'two\\nlines'"),
+        ("tab\t", ValueError, "control characters"),
+        ("\x7f", ValueError, "control characters"),
+        ("\x85", ValueError, "control characters"),
+        ("\u2028", ValueError, "control characters"),
+        ("\ud800", ValueError, "queue must be a name that UTF-8 can hold"),
+        ("é" * 256, ValueError, "at most 511 bytes"),
         ("x" * 512, ValueError, "at most 511 bytes"),
         (b"queue", TypeError, "queue must be a str, not b'queue'"),
         (None, TypeError, "queue must be a str, not None"),
@@ -98,7 +105,7 @@ def test_bad_arguments_of_a_worker():
     with pytest.raises(TypeError, match="callback_function must be callable, not 5"):
         worker.register_task("task", 5)
     with pytest.raises(ValueError, match="task must be a name"):
-        worker.register_task("two words", print)
+        worker.register_task("two\nlines", print)
     with pytest.raises(ValueError, match="client_id"):
         worker.set_client_id("two words")
     with pytest.raises(ValueError, match="poll_timeout"):

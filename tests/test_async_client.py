@@ -13,10 +13,10 @@ from contextlib import closing
 import pytest
 
 from gearmancmd import AsyncJSONGearmanClient, GearmanCMD, JobFailed, JobTimeout, ServerUnavailable
-from tests.gearmand import counts, free_port
-from tests.proxy import Proxy
-from tests.serving import Serving
-from tests.waiting import LIMIT, wait_for
+from tests.support.gearmand import counts, free_port
+from tests.support.proxy import Proxy
+from tests.support.queues import Serving
+from tests.support.waiting import LIMIT, wait_for
 
 HELLO = {"command": "reverse", "message": "Hello"}
 HOLD = {"command": "hold"}
@@ -75,6 +75,62 @@ def test_reports_reach_their_listeners_in_order(asking, serving, queue):
     assert seen == [(0, 3), {"page": 0}, (1, 3), {"page": 1}, (2, 3), {"page": 2}, "paper is low"]
 
 
+def test_listeners_may_be_coroutines_which_are_awaited(asking, serving, queue):
+    seen = []
+
+    async def slowly(data):
+        await asyncio.sleep(0.001)
+        seen.append(data)
+
+    listeners = {"on_status": lambda done, total: seen.append(done), "on_data": slowly, "on_warning": slowly}
+    assert asking(lambda client: client.call(queue, {"command": "report"}, **listeners)) == "printed"
+    assert seen == [0, {"page": 0}, 1, {"page": 1}, 2, {"page": 2}, "paper is low"]
+
+
+def test_reports_are_kept_for_whoever_listens_later(asking, serving, queue):
+    async def body(client):
+        job = await client.submit(queue, {"command": "report"})
+        assert await job.result() == "printed"
+        told = []
+        assert await job.result(on_data=told.append) == "printed"
+        return told
+
+    assert asking(body) == [{"page": 0}, {"page": 1}, {"page": 2}]
+
+
+def test_a_second_event_loop_gets_connections_of_its_own(server, serving, queue):
+    client = AsyncJSONGearmanClient([server.address], timeout=LIMIT)
+    for text in ("ab", "cd", "ef"):
+        assert asyncio.run(client.call(queue, {"command": "reverse", "message": text})) == text[::-1]
+    job = asyncio.run(client.submit(queue, HOLD))  # it has no result before its loop is left
+
+    async def later():
+        with pytest.raises(ServerUnavailable, match="another event loop"):
+            await job.result()
+        assert isinstance((await job.status()).known, bool), "its server is asked by a connection of this loop"
+        return await client.call(queue, HELLO)
+
+    assert asyncio.run(later()) == "olleH"
+    asyncio.run(client.close())
+    with pytest.raises(ServerUnavailable, match="the client was closed"):
+        asyncio.run(client.call(queue, HELLO))
+
+
+def test_event_loops_in_several_threads_one_after_the_other(server, serving, queue):
+    """The loop before is still there, in its thread, when the next one takes the client over."""
+    client = AsyncJSONGearmanClient([server.address], timeout=LIMIT)
+    loops = [asyncio.new_event_loop() for _ in range(2)]
+    threads = [threading.Thread(target=loop.run_forever) for loop in loops]
+    for thread in threads:
+        thread.start()
+    for loop in loops * 3:
+        assert asyncio.run_coroutine_threadsafe(client.call(queue, HELLO), loop).result(LIMIT) == "olleH"
+    for loop, thread in zip(loops, threads):
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(LIMIT)
+        loop.close()
+
+
 def test_a_thousand_calls_at_once(asking, serving, queue):
     async def body(client):
         tasks = [{"command": "reverse", "message": f"{number:04}"} for number in range(1000)]
@@ -128,8 +184,9 @@ def test_a_timeout_of_asyncio_works(asking, serving, queue):
 
 def test_a_late_answer_disturbs_nobody(asking, serving, queue):
     async def body(client):
-        with pytest.raises(JobTimeout, match=r"no answer within 0\.05 s"):
-            await client.call(queue, HOLD, timeout=0.05)
+        assert await client.call(queue, HELLO) == "olleH"  # it is connected
+        with pytest.raises(JobTimeout, match=r"no result of job"):
+            await client.call(queue, HOLD, timeout=1)
         serving.let_go.set()
         return await client.call(queue, HELLO)
 
@@ -154,6 +211,17 @@ def test_a_job_tells_how_it_stands(asking, serving, queue):
         return await client.status(job.handle)
 
     assert not asking(body).known
+
+
+def test_the_result_of_an_abandoned_job_is_refused(asking, serving, queue):
+    async def body(client):
+        job = await client.submit(queue, HOLD)
+        job.abandon()
+        serving.let_go.set()
+        with pytest.raises(ValueError, match="abandoned"):
+            await job.result()
+
+    asking(body)
 
 
 def test_a_background_job_has_a_status_and_no_result(asking, server, queue):

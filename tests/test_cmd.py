@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import threading
-from decimal import Decimal
 from typing import Any
 
 import gearman
@@ -13,8 +12,8 @@ import pytest
 
 import gearmancmd
 from gearmancmd import GearmanCMD, GearmanCMDQueue
-from tests.gearmand import counts
-from tests.waiting import wait_for
+from tests.support.gearmand import counts
+from tests.support.waiting import wait_for
 
 
 class Queue(GearmanCMDQueue):
@@ -25,7 +24,6 @@ class Queue(GearmanCMDQueue):
         return ["default", task]
 
     def who(self, gcmd: GearmanCMD, task: Any) -> Any:
-        assert gcmd.job is not None
         return [gcmd.job.queue, gcmd.job.handle, gcmd.job.unique]
 
 
@@ -123,17 +121,8 @@ def test_the_job_in_hand_has_text_for_names(server, client, queue, run):
     run(gcmd)
     job = client.send(queue, {"command": "who"}, unique="einzig-ü")
     assert client.outcome(job).result == [queue, job.handle.decode(), "einzig-ü"]
-    assert gcmd.job is None
-
-
-def test_fractions_are_decimals_both_ways(server, client, queue, run):
-    class Sum(GearmanCMDQueue):
-        def add(self, gcmd, task):
-            assert isinstance(task["a"], Decimal)
-            return task["a"] + task["b"]
-
-    run(GearmanCMD([server.address]).register_task(queue, Sum()))
-    assert client.call(queue, b'{"command": "add", "a": 0.1, "b": 0.2}').data == b"0.3"
+    with pytest.raises(RuntimeError, match="no job in hand"):
+        gcmd.job
 
 
 def test_several_queues_are_worked_on(server, client, queue, run):
@@ -161,7 +150,7 @@ def test_a_queue_registered_while_it_runs_is_used_from_the_next_run_on(server, c
 
 
 def test_the_worker_names_itself(gearmand, queue, run):
-    from tests.gearmand import admin
+    from tests.support.gearmand import admin
 
     run(GearmanCMD([gearmand.address], client_id=f"id-{queue}").register_task(queue, Queue()))
     line = wait_for(lambda: next((w for w in admin(gearmand, "workers") if queue in w), None))
@@ -238,16 +227,17 @@ def test_a_workers_after_job_can_end_the_run(server, client, queue, run):
     assert running.wait() is None
 
 
-def test_what_after_poll_raises_leaves_run(server, queue, run):
+@pytest.mark.parametrize("error", [OSError("no disk left"), SystemExit(3)])
+def test_what_after_poll_raises_leaves_run(server, queue, run, error):
     class Broken(gearmancmd.JSONGearmanWorker):
         def after_poll(self, any_activity):
-            raise OSError("no disk left")
+            raise error
 
     class BrokenCMD(GearmanCMD):
         worker = Broken
 
     running = run(BrokenCMD([server.address]).register_task(queue, Queue()))
-    assert repr(running.wait()) == "OSError('no disk left')"
+    assert running.wait() is error
 
 
 @pytest.mark.parametrize("event", [threading.Event, multiprocessing.Event])
@@ -322,3 +312,233 @@ def test_a_second_run_at_the_same_time_is_refused(server, client, queue, run):
 def test_the_queue_counts_one_worker(gearmand, queue, run):
     run(GearmanCMD([gearmand.address]).register_task(queue, Queue()))
     wait_for(lambda: counts(gearmand, queue) == (0, 0, 1), "one worker")
+
+
+# What a subclass or its user may set.
+
+
+@pytest.mark.parametrize("command", [None, ""])
+def test_no_key_means_command(server, client, queue, run, command):
+    run(GearmanCMD([server.address], command=command).register_task(queue, Queue()))
+    assert client.call(queue, {"command": "reverse", "message": "abc"}).result == "cba"
+
+
+@pytest.mark.parametrize("command", [None, ""])
+def test_no_key_on_the_instance_means_command(server, client, queue, run, command):
+    gcmd = GearmanCMD([server.address], command="verb").register_task(queue, Queue())
+    gcmd.command = command
+    run(gcmd)
+    assert client.call(queue, {"command": "reverse", "message": "abc"}).result == "cba"
+
+
+class Shouted(gearmancmd.JSONDataEncoder):
+    @classmethod
+    def encode(cls, obj):
+        return super().encode({"shouted": obj})
+
+
+class ShoutingWorker(gearman.GearmanWorker):
+    data_encoder = Shouted
+
+
+def answer_with_text(error):
+    return f"handled {error}"
+
+
+def _set(gcmd, address):
+    gcmd.servers = [address]
+    gcmd.command = "verb"
+    gcmd.poll_timeout = 0.02
+    gcmd.prefetch = 3
+    gcmd.worker = ShoutingWorker
+    gcmd.client_id = "set"
+    gcmd.exception_handler = answer_with_text
+
+
+class SetBefore(GearmanCMD):
+    def __init__(self, address):
+        _set(self, address)
+        super().__init__(None)
+
+
+class SetAfter(GearmanCMD):
+    def __init__(self, address):
+        super().__init__([])
+        _set(self, address)
+
+
+def set_on_the_class(address):
+    class OnTheClass(GearmanCMD):
+        servers = [address]
+        command = "verb"
+        poll_timeout = 0.02
+        prefetch = 3
+        worker = ShoutingWorker
+        client_id = "set"
+
+        def exception_handler(self, error):
+            return answer_with_text(error)
+
+    return OnTheClass(None)
+
+
+def set_on_the_instance(address):
+    gcmd = GearmanCMD(["localhost:1"])
+    _set(gcmd, address)
+    return gcmd
+
+
+@pytest.mark.parametrize("make", [SetBefore, SetAfter, set_on_the_class, set_on_the_instance])
+def test_attributes_count_wherever_they_are_set(server, client, queue, run, make):
+    gcmd = make(server.address).register_task(queue, Queue())
+    run(gcmd)
+    assert client.call(queue, {"verb": "reverse", "message": "abc"}).result == {"shouted": "cba"}
+    assert client.call(queue, {"verb": "reverse"}).result == {"shouted": "handled 'message'"}
+    assert (gcmd.poll_timeout, gcmd.prefetch, gcmd.client_id) == (0.02, 3, "set")
+
+
+def test_attributes_are_read_anew_by_each_run(server, client, queue, run):
+    gcmd = GearmanCMD([server.address]).register_task(queue, Queue())
+    running = run(gcmd)
+    assert client.call(queue, {"command": "reverse", "message": "abc"}).result == "cba"
+    gcmd.worker, gcmd.poll_timeout = ShoutingWorker, "of a later run"
+    assert client.call(queue, {"command": "reverse", "message": "abc"}).result == "cba"
+    gcmd.stop()
+    assert running.wait() is None
+    gcmd.command, gcmd.poll_timeout = "verb", 0.1
+    run(gcmd)
+    assert client.call(queue, {"verb": "reverse", "message": "abc"}).result == {"shouted": "cba"}
+
+
+def test_servers_may_come_from_an_iterator_and_last_for_each_run(server, client, queue, run):
+    gcmd = GearmanCMD(iter([server.address])).register_task(queue, Queue())
+    for _ in range(2):
+        running = run(gcmd)
+        assert client.call(queue, {"command": "reverse", "message": "abc"}).result == "cba"
+        gcmd.stop()
+        assert running.wait() is None
+
+
+BAD = {
+    "servers": ["localhost:port"],
+    "command": 5,
+    "poll_timeout": -1,
+    "prefetch": 0,
+    "worker": dict,
+    "client_id": "two words",
+    "failures": "loud",
+    "max_payload": "1",
+    "exception_handler": 5,
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_wrong_with_an_attribute_is_an_error_at_construction(name):
+    class SetOnTheClass(GearmanCMD):
+        locals()[name] = BAD[name]
+
+    class SetBeforehand(GearmanCMD):
+        def __init__(self):
+            setattr(self, name, BAD[name])
+            super().__init__(None if name == "servers" else ["localhost"])
+
+    with pytest.raises((TypeError, ValueError), match=f"^{name}"):
+        SetOnTheClass(None if name == "servers" else ["localhost"])
+    with pytest.raises((TypeError, ValueError), match=f"^{name}"):
+        SetBeforehand()
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_wrong_with_an_attribute_later_is_an_error_of_run(name):
+    gcmd = GearmanCMD(["localhost"]).register_task("queue", Queue())
+    setattr(gcmd, name, BAD[name])
+    with pytest.raises((TypeError, ValueError), match=f"^{name}"):
+        gcmd.run()
+
+
+@pytest.mark.parametrize("servers", [None, [], ()])
+def test_servers_that_a_constructor_never_sets_are_an_error_of_run(servers):
+    class Never(GearmanCMD):
+        def __init__(self):
+            super().__init__(servers)
+
+    with pytest.raises((TypeError, ValueError), match="servers must"):
+        Never().register_task("queue", Queue()).run()
+    with pytest.raises((TypeError, ValueError), match="servers must"):
+        GearmanCMD(servers)
+
+
+@pytest.mark.parametrize("form", ["site:%s", {"site": "%s"}, None, 5])
+def test_a_worker_with_a_constructor_of_its_own_gets_servers_as_they_are(server, client, queue, run, form):
+    form = {"site": form["site"] % server.address} if isinstance(form, dict) else form
+    form = form % server.address if isinstance(form, str) else form
+    given = []
+
+    class OfASite(gearmancmd.JSONGearmanWorker):
+        def __init__(self, site):
+            given.append(site)
+            super().__init__([server.address])
+
+    class OfASiteCMD(GearmanCMD):
+        worker = OfASite
+
+    run(OfASiteCMD(form).register_task(queue, Queue()))
+    assert client.call(queue, {"command": "reverse", "message": "abc"}).result == "cba"
+    assert given == [form] and given[0] is form
+
+
+@pytest.mark.parametrize(
+    "name", ["two words", " lead", "trail ", "grün und blau", "a/b:c=d,e", "no\u00a0break", '"quoted"']
+)
+def test_a_queues_name_may_hold_what_gearmands_may(server, client, queue, run, name):
+    name = f"{queue} {name}"
+    run(GearmanCMD([server.address]).register_task(name, Queue()))
+    with gearmancmd.JSONGearmanClient([server.address], timeout=30) as caller:
+        assert caller.call(name, {"command": "who"})[0] == name
+    assert client.call(name, {"command": "reverse", "message": "abc"}).result == "cba"
+    assert counts(server, name)[2] == 1
+
+
+FORMER = [
+    "_process_task",
+    "_thread",
+    "_create_thread",
+    "_queues",
+    "_servers",
+    "_command",
+    "_poll_timeout",
+    "_exc_handler",
+]
+
+
+@pytest.mark.parametrize("name", FORMER)
+def test_a_name_of_2014_that_nothing_calls_any_more_is_warned_of_at_construction(name):
+    class Old(GearmanCMD):
+        locals()[name] = lambda self, *arguments: None
+
+    with pytest.warns(UserWarning, match=rf"Old\.{name} is not used any more: use .*docs/migrating\.md") as warned:
+        Old(["localhost"])
+    assert [warning.filename for warning in warned] == [__file__]
+
+
+def test_an_override_of_process_task_is_told_what_to_override_instead():
+    class Old(GearmanCMD):
+        def _process_task(self, queue, task):
+            return None
+
+    with pytest.warns(UserWarning, match=r"use dispatch\(queue, task\)"):
+        Old(["localhost"])
+
+
+def test_a_dispatch_may_look_at_the_registered_queues(server, client, queue, run):
+    class Loud(GearmanCMDQueue):
+        def shout(self, gcmd, task):
+            return task["message"].upper()
+
+    class Looking(GearmanCMD):
+        def dispatch(self, name, task):
+            return next((other, "shout") for other, target in self.queues.items() if isinstance(target, Loud))
+
+    gcmd = Looking([server.address]).register_task(queue, Queue()).register_task(f"{queue}-loud", Loud())
+    run(gcmd)
+    assert client.call(queue, {"message": "abc"}).result == "ABC"

@@ -11,9 +11,10 @@ import gearman.errors
 import pytest
 
 import gearmancmd
-from gearmancmd import EngineWorker, JSONGearmanWorker
-from tests.gearmand import admin, counts
-from tests.waiting import wait_for
+from gearmancmd import GearmanWorker, JSONGearmanWorker
+from tests.support.gear_client import Caller
+from tests.support.gearmand import admin, counts
+from tests.support.waiting import wait_for
 
 
 class Working:
@@ -72,7 +73,7 @@ def test_a_callback_works_on_jobs(server, client, queue, work):
 
 def test_names_handles_and_data_are_text(server, client, queue, work):
     seen = []
-    worker = EngineWorker([server.address])
+    worker = GearmanWorker([server.address])
     worker.register_task(queue.encode(), lambda worker, job: seen.append(job) or job.data.upper())
     work(worker)
     job = client.send(queue, "grüße".encode(), unique="one")
@@ -83,27 +84,27 @@ def test_names_handles_and_data_are_text(server, client, queue, work):
 
 
 def test_any_bytes_survive_a_worker_for_text(server, client, queue, work):
-    worker = EngineWorker([server.address])
+    worker = GearmanWorker([server.address])
     worker.register_task(queue, lambda worker, job: job.data)
     work(worker)
     assert client.call(queue, bytes(range(256))).data == bytes(range(256))
 
 
 def test_a_result_may_be_bytes_but_not_nothing(server, client, queue, work):
-    worker = EngineWorker([server.address])
+    worker = GearmanWorker([server.address])
     worker.register_task(queue, lambda worker, job: b"\xff" if job.data == "bytes" else None)
     work(worker)
     assert client.call(queue, b"bytes").data == b"\xff"
     outcome = client.call(queue, b"nothing")
-    assert outcome.exception == b"the result cannot be encoded: TypeError: expected str or bytes, got None"
+    assert outcome.said == b"the result cannot be encoded: TypeError: expected str or bytes, got None"
     assert client.call(queue, b"bytes").data == b"\xff"
 
 
-def test_any_worker_class_can_be_put_on_the_engine(server, client, queue, work):
+def test_any_worker_class_can_have_the_loop(server, client, queue, work):
     class Old(gearman.GearmanWorker):
         data_encoder = gearmancmd.JSONDataEncoder
 
-    class New(Old, EngineWorker):
+    class New(Old, GearmanWorker):
         pass
 
     worker = New([server.address])
@@ -173,7 +174,7 @@ def test_a_callback_that_fails_is_logged_and_the_worker_goes_on(server, client, 
     worker.register_task(queue, reverse)
     work(worker)
     with caplog.at_level(logging.WARNING, "gearmancmd"):
-        assert client.call(queue, b"{").state == "exception"
+        assert client.call(queue, b"{").state == "failed"
         assert client.call(queue, 5).reason.startswith("TypeError")
         assert client.call(queue, MESSAGE).result == "cba"
     assert len([r for r in caplog.records if queue in r.getMessage()]) == 2
@@ -216,7 +217,7 @@ def test_updates_arrive_while_the_callback_is_still_at_work(server, client, queu
     [
         (lambda worker, job: worker.send_job_complete(job, "early"), "complete"),
         (lambda worker, job: worker.send_job_failure(job), "failed"),
-        (lambda worker, job: worker.send_job_exception(job, "why"), "exception"),
+        (lambda worker, job: worker.send_job_exception(job, "why"), "failed"),
     ],
 )
 def test_a_callback_may_answer_itself_and_only_the_first_answer_counts(server, client, queue, work, answer, state):
@@ -255,8 +256,6 @@ def test_another_thread_of_the_callback_may_send_updates(server, client, queue, 
 
 
 def test_functions_come_and_go_while_it_works(gearmand, queue, work):
-    from tests.calling import Caller
-
     worker = JSONGearmanWorker([gearmand.address])
     worker.register_task(queue, reverse)
     work(worker)
@@ -334,7 +333,7 @@ def test_nothing_can_be_sent_when_it_does_not_work(server):
 
 
 def test_a_foreign_transport_is_refused(server):
-    class Foreign(EngineWorker):
+    class Foreign(GearmanWorker):
         connection_class = gearman.connection.GearmanConnection
 
     with pytest.raises(TypeError, match="connection_class must be a gearmancmd ServerConnection"):
@@ -347,3 +346,26 @@ def test_a_payload_that_nobody_reads_does_no_harm(server, client, queue, work, p
     worker.register_task(queue, lambda worker, job: "unread")
     work(worker)
     assert client.call(queue, payload).result == "unread"
+
+
+def test_a_job_above_max_payload_fails_though_nobody_reads_its_payload(server, client, queue, work):
+    worker = JSONGearmanWorker([server.address], max_payload=1000)
+    worker.register_task(queue, lambda worker, job: "unread")
+    work(worker)
+    assert client.call(queue, b"x" * 500).result == "unread"
+    assert "max_payload, which is 1000" in client.call(queue, b"x" * 2000).reason
+    assert client.call(queue, b"x").result == "unread"
+
+
+@pytest.mark.parametrize("failures, state", [("warning", "failed"), ("exception", "exception"), ("plain", "failed")])
+def test_a_workers_failures_travel_as_it_was_told(gearmand, queue, work, failures, state):
+    def refuse(worker, job):
+        raise gearmancmd.CommandError
+
+    worker = JSONGearmanWorker([gearmand.address], failures=failures)
+    worker.register_task(queue, refuse)
+    work(worker)
+    with Caller(gearmand) as client:
+        outcome = client.call(queue, {})
+    assert outcome.state == state
+    assert outcome.said == (None if failures == "plain" else b'"CommandError"')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from typing import Any
@@ -31,6 +32,10 @@ class Queue(GearmanCMDQueue):
         while time.perf_counter() < end:
             pass
         return repr(time.time())
+
+    async def nap(self, gcmd: GearmanCMD, task: Any) -> None:
+        """A second of waiting, in the event loop."""
+        await asyncio.sleep(1)
 
 
 def main(server: str, prefetch: str = "1", queues: str = "0") -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 from gearman.errors import GearmanError
 
-from ..errors import GearmanCMDError, JobTimeout, ServerUnavailable, reason
+from ..errors import GearmanCMDError, JobTimeout, ServerUnavailable
+from ..logs import reason
 
 #: The exit status after Ctrl+C, as shells have it.
 INTERRUPTED = 130

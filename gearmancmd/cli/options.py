@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any, TypeVar
 
 import click
 
-from ..address import parse_address
+from .._wire.address import DEFAULT_SERVER, SERVERS_VARIABLE, Address, parse_address, servers_from_environment
+from .tls import TLSFiles
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-#: The environment variable that libgearman reads too: "host:port,host:port".
-SERVERS_VARIABLE = "GEARMAN_SERVERS"
-DEFAULT_SERVER = "localhost:4730"
 
 _DEBUG = "gearmancmd.debug"
 
@@ -42,17 +39,42 @@ def debugging(context: click.Context) -> bool:
     return bool(context.meta.get(_DEBUG))
 
 
-def servers_option(function: F) -> F:
-    """-s, as often as there are servers; the command gets them as a list of "host:port"."""
-    return click.option(
+def servers_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """-s, as often as there are servers, and the files for TLS; the command gets both as a list of addresses."""
+
+    @wraps(function)
+    def with_servers(
+        *arguments: Any,
+        servers: Sequence[str],
+        tls_ca: str | None,
+        tls_cert: str | None,
+        tls_key: str | None,
+        **options: Any,
+    ) -> Any:
+        """Make one of four options."""
+        files = TLSFiles(tls_ca, tls_cert, tls_key)
+        return function(*arguments, servers=_addresses(servers, files), **options)
+
+    decorated: Callable[..., Any] = with_servers
+    for option in reversed(_SERVER_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+_FILE = click.Path(exists=True, dir_okay=False, readable=True)
+_SERVER_OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
+    click.option(
         "-s",
         "--server",
         "servers",
         multiple=True,
         metavar="HOST:PORT",
-        callback=_servers,
         help=f"A job server; may be repeated. Default: ${SERVERS_VARIABLE} (host:port,...), else {DEFAULT_SERVER}.",
-    )(function)
+    ),
+    click.option("--ca", "tls_ca", type=_FILE, help="TLS, and the authorities (PEM) to trust instead of the system's."),
+    click.option("--cert", "tls_cert", type=_FILE, help="TLS with this certificate (PEM) of one's own."),
+    click.option("--key", "tls_key", type=_FILE, help="The key (PEM) of --cert, where that file does not hold it."),
+)
 
 
 def priority_option(function: F) -> F:
@@ -73,12 +95,9 @@ def _set_debug(context: click.Context, option: click.Parameter, value: bool) -> 
         context.meta[_DEBUG] = True
 
 
-def _servers(context: click.Context, option: click.Parameter, values: Sequence[str]) -> list[str]:
-    source, texts = "-s", list(values)
-    if not texts:
-        source = SERVERS_VARIABLE
-        texts = [text for text in os.environ.get(SERVERS_VARIABLE, "").split(",") if text.strip()] or [DEFAULT_SERVER]
+def _addresses(values: Sequence[str], files: TLSFiles) -> list[Address]:
+    files.check()
     try:
-        return [str(parse_address(text, source)) for text in texts]
+        return [files.address(parse_address(text, "-s")) for text in values or servers_from_environment()]
     except ValueError as error:
-        raise click.UsageError(str(error), context) from error
+        raise click.UsageError(str(error), click.get_current_context()) from error

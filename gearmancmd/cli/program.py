@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import traceback
 from typing import Any, NoReturn
 
 import click
 
-from .. import __version__
+from .again import unblock_stop_signals
 from .call import call
 from .cancel import cancel
 from .demo import demo
-from .failure import INTERRUPTED, failure
+from .failure import INTERRUPTED, Failure, failure
 from .options import debug_option, debugging
+from .output import complain, flush, lost, open_closed_streams, say
 from .run import run
 from .serve import serve
+from .sigterm import on_sigterm, terminate
 from .status import status
 from .submit import submit
-from .terminal import shown
 from .top import top
+from .versions import versions
 from .workers import workers
 
 
@@ -48,19 +49,32 @@ class Program(click.Group):
         return list(self.commands)
 
 
+def _say_versions(context: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        say(versions())
+        context.exit()
+
+
 @click.group(
     cls=Program,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="\b\nExample:\n  gearmancmd demo",
 )
-@click.version_option(__version__, message="gearmancmd %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_say_versions,
+    help="Show the version, and those of what is below.",
+)
 @debug_option
 @click.pass_context
 def program(context: click.Context) -> None:
     """Gearman workers and queues, from the terminal."""
     if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+        say(context.get_help())
 
 
 for _command in (demo, run, call, submit, status, top, workers, cancel, serve):
@@ -69,16 +83,26 @@ for _command in (demo, run, call, submit, status, top, workers, cancel, serve):
 
 def main() -> NoReturn:
     """Run the command that sys.argv names, and exit."""
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(_exit_status())
+    open_closed_streams()
+    on_sigterm(terminate)
+    unblock_stop_signals()
+    lost = 0
+    try:
+        status = _exit_status()
+    finally:
+        lost = flush()
+    sys.exit(status or lost)
 
 
 def _exit_status() -> int:
     try:
         result = program.main(complete_var="_GEARMANCMD_COMPLETE", standalone_mode=False)
     except click.ClickException as error:
-        click.echo(f"gearmancmd: {_one_line(error)}", err=True)
+        complain(_one_line(error))
         return error.exit_code
+    except OSError as error:  # click has printed --help
+        complain(lost(error).message)
+        return Failure.exit_code
     except click.Abort:  # Ctrl+C outside of a command
         return INTERRUPTED
     return result if isinstance(result, int) else 0
@@ -88,9 +112,4 @@ def _one_line(error: click.ClickException) -> str:
     message = " ".join(error.format_message().split())
     if isinstance(error, click.UsageError) and error.ctx is not None:
         message = f"{message.rstrip('.')} (see {error.ctx.command_path} --help)"
-    return shown(message)
-
-
-def _terminate(signum: int, frame: object) -> NoReturn:
-    """Leave through all `finally` and `with` blocks: terminals are restored, servers started here are stopped."""
-    sys.exit(128 + signum)
+    return message

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 
 import click
 
-from ..admin import Admin
-from .looking import look
+from .._wire.address import Address
+from ..admin import Admin, WorkerStatus
+from .answers import ask
 from .options import command, servers_option
-from .terminal import as_json, console, shown, table
+from .output import note, say
+from .table import Column, lay_out, stdout_width
+from .terminal import as_json, shown
+
+_COLUMNS = [Column(title) for title in ("server", "address", "name", "queues")]
 
 
 @command("gearmancmd workers", "gearmancmd workers --json")
 @servers_option
 @click.option("--json", "as_lines", is_flag=True, help="Print one JSON array of objects.")
 @click.option("--all", "everyone", is_flag=True, help="Show clients too: connections that work on no queue.")
-def workers(servers: list[str], as_lines: bool, everyone: bool) -> int:
+def workers(servers: list[Address], as_lines: bool, everyone: bool) -> int:
     """Show the workers, and the queues that each works on.
 
     The exit status is 4 when a server does not answer; the other ones are shown.
     """
-    seen = look(servers, Admin.workers)
-    rows = [row for row in seen.rows if row.queues or everyone]
+    answers = ask(servers, Admin.workers)
+    rows = [row for row in answers.rows if row.queues or everyone]
     if as_lines:
-        click.echo(as_json([asdict(row) for row in rows]))
+        say(as_json([asdict(row) for row in rows]))
     elif rows:
-        result = table("server", "address", "name", "queues")
-        for row in rows:
-            result.add_row(row.server, row.address, shown(row.client_id or "-"), shown(" ".join(row.queues)))
-        console(sys.stdout).print(result)
-    elif not seen.errors:
-        click.echo("no workers", err=True)
-    return seen.report()
+        say("\n".join(lay_out(_COLUMNS, list(map(_cells, rows)), stdout_width())))
+    elif not answers.errors:
+        note("no workers")
+    return answers.report()
+
+
+def _cells(row: WorkerStatus) -> list[str]:
+    return [row.server, row.address, shown(row.client_id or "-"), shown(" ".join(row.queues))]
