@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import signal
 import socket
@@ -69,6 +70,7 @@ class Gearmand:
     def pause(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)  # each of its threads has stopped then, and none before
 
     def resume(self) -> None:
         assert self._process is not None
