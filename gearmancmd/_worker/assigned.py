@@ -83,6 +83,10 @@ class AssignedJobs:
         self.waiting = deque(job for job in self.waiting if job.number not in gone)
         return taken_back
 
+    def servers(self) -> set[Server | None]:
+        """The servers that have a job here."""
+        return {server for server, _ in self._jobs.values()}
+
     def queues(self) -> set[str]:
         """The queues that have a job here."""
         return {to_text(assignment.queue) for _, assignment in self._jobs.values()}

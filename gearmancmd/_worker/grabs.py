@@ -9,7 +9,8 @@ The rules come from how gearmand behaves:
 - While an epoch job waits, PRE_SLEEP is answered by NOOP at once, and GRAB by NO_JOB: that circle must be slowed down.
 
 - A server may accept and then stand still, with our grabs unanswered. After MUTE_SECONDS it keeps no slot from the
-  others and is asked nothing more until it speaks; a job that it sends after all is taken.
+  others and is asked nothing more until it speaks; a job that it sends after all is taken. After DEAD_SECONDS
+  without a byte of it, its connection counts as dead.
 
 Jobs in hand and grabs outstanding never exceed `prefetch`, but for the grabs of mute servers. Grabs on one server
 start at one and double with each job that comes, so an idle server is asked once and a full one in batches. Free
@@ -25,6 +26,9 @@ ASK_AGAIN_SECONDS = 3.0
 
 #: Seconds that a server may owe an answer to a grab before it counts as mute.
 MUTE_SECONDS = 0.5
+
+#: Seconds without a byte of a server that owes an answer to a grab, after which its connection counts as dead.
+DEAD_SECONDS = 60.0
 
 #: A NOOP this many seconds after PRE_SLEEP, with no job behind it, is the circle of a waiting epoch job.
 CIRCLE_SECONDS = 0.05
@@ -48,6 +52,7 @@ class ServerGrabs:
         #: Whether it has owed an answer for too long.
         self.mute = False
         self._asked_at = 0.0
+        self._heard_at = 0.0
         self._prefetch = prefetch
         self._window = 1
         self._dry = False
@@ -59,13 +64,21 @@ class ServerGrabs:
     def granted(self, grabs: int, now: float) -> None:
         """GRAB_JOB is sent, that many times."""
         if self.grabs == 0:
-            self._asked_at = now
+            self._asked_at = self._heard_at = now
         self.grabs += grabs
 
     def spoke(self, now: float) -> None:
         """Something arrived."""
         self.mute = False
-        self._asked_at = now
+        self._asked_at = self._heard_at = now
+
+    def heard_part(self, now: float) -> None:
+        """A part of a packet arrived, such as a piece of a large payload."""
+        self._heard_at = now
+
+    def dead(self, now: float) -> bool:
+        """Whether it has owed an answer for so long, and sent nothing, that its connection counts as dead."""
+        return self.grabs > 0 and now >= self._heard_at + DEAD_SECONDS
 
     def falls_mute(self, now: float) -> bool:
         """Whether it counts as mute from now on."""

@@ -24,7 +24,7 @@ from .._wire.reconnect import Attempt
 from .._wire.waker import Waker
 from ..logs import logger
 from .assigned import AssignedJobs
-from .grabs import NEVER, GrabScheduler, ServerGrabs
+from .grabs import DEAD_SECONDS, NEVER, GrabScheduler, ServerGrabs
 from .hooks import LoopWorker
 from .long_command import LongCommand
 from .pipe import Assignment, LoopEnd, Update
@@ -38,6 +38,9 @@ DRAIN_SECONDS = 2.0
 
 #: Seconds for attempts to connect to end with the loop.
 ATTEMPT_END_SECONDS = 0.5
+
+#: Seconds between two looks for connections that are dead.
+DEAD_LOOK_SECONDS = 5.0
 
 #: Bytes that the names of one job may have: two batches fit into the Pipe.
 NAMES_LIMIT_BYTES = 1024
@@ -64,6 +67,7 @@ class Loop:
         self._activity = self._stopping = self._end_sent = self._ended = False
         #: Until when a graceful stop waits for grabs; None without one.
         self._drain_until: float | None = None
+        self._dead_look_at = 0.0
         self._thread: int | None = None
         #: Whether nothing can be sent any more: never for a worker that works by itself, while a callback runs.
         self.over = False
@@ -98,6 +102,8 @@ class Loop:
         if len(self._by_fd) > 1:
             self._scheduler.release_mute(now)
         self._act(now)
+        if now >= self._dead_look_at:
+            self._lose_dead(now)
         self._long_command.watch(now, self._jobs)
         return not self._ended
 
@@ -186,7 +192,7 @@ class Loop:
         """When there is something to do by itself again."""
         if self._closing():
             return NEVER if self._drain_until is None or self._drain_until <= now else self._drain_until
-        due = self._long_command.due(len(self._jobs))
+        due = min(self._dead_look_at, self._long_command.due(len(self._jobs)))
         if self._scheduler.free > 0 or len(self._by_fd) > 1:
             due = min(due, self._scheduler.due(now))
         if len(self._by_fd) < len(self._servers):
@@ -312,6 +318,16 @@ class Loop:
         server.failed(why, time.monotonic())
         self._worker.watcher.disconnected(str(server))
 
+    def _lose_dead(self, now: float) -> None:
+        """Hang up where nothing comes any more: some firewalls drop what a connection carries, and leave it open, which
+        TCP notices late. Not where a job is in hand, which would go back to its queue.
+        """
+        self._dead_look_at = now + DEAD_LOOK_SECONDS
+        busy = self._jobs.servers()
+        for server in tuple(self._by_fd.values()):
+            if server not in busy and server.grabs is not None and server.grabs.dead(now):
+                self._lose(server, f"it has answered nothing for {DEAD_SECONDS:g} s")
+
     # What arrives.
 
     def _attend(self, fd: int, event: int, now: float) -> None:
@@ -325,10 +341,13 @@ class Loop:
     def _receive(self, server: Server, now: float) -> None:
         try:
             received = server.connection.receive()
-            if received and server.grabs is not None:
-                self._scheduler.spoke(server.grabs, now)
-                if server.silent:
-                    server.heard()
+            if server.grabs is not None:
+                if received:
+                    self._scheduler.spoke(server.grabs, now)
+                    if server.silent:
+                        server.heard()
+                else:
+                    server.grabs.heard_part(now)
             for kind, arguments in received:
                 if kind == kinds.GEARMAN_COMMAND_JOB_ASSIGN_UNIQ:
                     self._assign(server, *arguments)

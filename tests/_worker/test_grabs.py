@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearmancmd._worker.grabs import ASK_AGAIN_SECONDS, MUTE_SECONDS, NEVER, GrabScheduler, ServerGrabs
+from gearmancmd._worker.grabs import ASK_AGAIN_SECONDS, DEAD_SECONDS, MUTE_SECONDS, NEVER, GrabScheduler, ServerGrabs
 
 
 def grabs(scheduler: GrabScheduler, now: float = 0.0) -> dict[ServerGrabs, int]:
@@ -222,3 +222,19 @@ def test_a_mute_server_that_is_lost_takes_no_slot_along():
     scheduler.release_mute(MUTE_SECONDS)
     scheduler.leave(mute)
     assert scheduler.free == 1
+
+
+def test_a_connection_counts_as_dead_once_nothing_came_for_long_that_is_owed():
+    scheduler = GrabScheduler(1)
+    server = scheduler.join()
+    assert not server.dead(now=DEAD_SECONDS)  # nothing is owed
+    grabs(scheduler, now=10.0)
+    assert not server.dead(now=9.9 + DEAD_SECONDS)
+    assert server.dead(now=10.0 + DEAD_SECONDS)
+    server.heard_part(now=20.0)
+    assert not server.dead(now=10.0 + DEAD_SECONDS)
+    assert server.dead(now=20.0 + DEAD_SECONDS)
+    scheduler.spoke(server, now=30.0)
+    assert not server.dead(now=20.0 + DEAD_SECONDS)
+    scheduler.refused(server, now=30.0)
+    assert not server.dead(now=30.0 + 10 * DEAD_SECONDS)

@@ -23,8 +23,7 @@ class Proxy:
         self._chunk = chunk
         self._tls = tls
         self._sockets: list[socket.socket] = []
-        self._flowing = threading.Event()
-        self._flowing.set()
+        self._flows: list[threading.Event] = []
         self._listener = socket.create_server((host, self.port))
 
     @property
@@ -47,12 +46,14 @@ class Proxy:
             self._close(each)
 
     def hold(self) -> None:
-        """Pass on nothing more either way, and keep the connections open."""
-        self._flowing.clear()
+        """Pass on nothing more either way on the connections that are open now, and keep them open."""
+        for each in self._flows:
+            each.clear()
 
     def flow(self) -> None:
         """Pass on what was held, and all that comes."""
-        self._flowing.set()
+        for each in self._flows:
+            each.set()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -72,33 +73,36 @@ class Proxy:
             self._close(accepted)
             return
         self._sockets += [near, far]
+        flowing = threading.Event()
+        flowing.set()
+        self._flows.append(flowing)
         if isinstance(near, ssl.SSLSocket):
-            self._relay(near, far)  # in this thread alone: OpenSSL crashes where two use one connection
+            self._relay(near, far, flowing)  # in this thread alone: OpenSSL crashes where two use one connection
             return
         for pair in ((near, far), (far, near)):
-            threading.Thread(target=self._pump, args=pair, daemon=True).start()
+            threading.Thread(target=self._pump, args=(*pair, flowing), daemon=True).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, flowing: threading.Event) -> None:
         with contextlib.suppress(OSError, ValueError):
-            while self._pass_on(source, sink):
+            while self._pass_on(source, sink, flowing):
                 pass
         self._close(sink)
         self._close(source)
 
-    def _relay(self, near: ssl.SSLSocket, far: socket.socket) -> None:
+    def _relay(self, near: ssl.SSLSocket, far: socket.socket, flowing: threading.Event) -> None:
         """Both ways in one thread."""
         with contextlib.suppress(OSError, ValueError):
             open_still = True
             while open_still:
                 readable = [near] if near.pending() else select.select([near, far], [], [])[0]
-                open_still = all(self._pass_on(each, far if each is near else near) for each in readable)
+                open_still = all(self._pass_on(each, far if each is near else near, flowing) for each in readable)
         self._close(near)
         self._close(far)
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket) -> bool:
+    def _pass_on(self, source: socket.socket, sink: socket.socket, flowing: threading.Event) -> bool:
         """Pass on what comes next; False at the end."""
         data = source.recv(65536)
-        self._flowing.wait()
+        flowing.wait()
         for start in range(0, len(data), self._chunk):
             sink.sendall(data[start : start + self._chunk])
         return bool(data)
