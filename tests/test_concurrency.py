@@ -334,6 +334,37 @@ def test_a_coroutine_that_refuses_to_be_cancelled_does_not_keep_the_run_from_end
     assert caplog.text.count("go on all the same") == 1
 
 
+WAITING_HANDLER = """
+import sys, time
+import gearmancmd
+
+class Queue(gearmancmd.GearmanCMDQueue):
+    async def fail(self, gcmd, task):
+        raise ValueError
+
+def handler(error):
+    print("handling", flush=True)
+    time.sleep(600)
+
+try:
+    gearmancmd.GearmanCMD([sys.argv[1]], exception_handler=handler).register_task(sys.argv[2], Queue()).run()
+except KeyboardInterrupt:
+    print("left run()", flush=True)
+"""
+
+
+def test_a_process_does_not_wait_at_its_end_for_the_exception_handler_of_a_coroutine(
+    server, client, queue, worker_process
+):
+    process = worker_process(WAITING_HANDLER, server.address, queue)
+    client.send(queue, {"command": "fail"})
+    process.wait_for_line("handling")
+    process.interrupt()
+    assert process.exit_status() == 0
+    process.wait_for_line("left run()")
+    wait_for(lambda: counts(server, queue) == (1, 0, 0), "the job to be in its queue again")
+
+
 # Streams.
 
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
+from .._wire import threads
 from .._worker.job import NO_ANSWER, WorkerJob
 from .._worker.time_limit import timed_out
 from .attempts import Attempts
@@ -44,8 +47,27 @@ async def awaited(job: WorkerJob, begun: Any, attempts: Attempts | None) -> Any:
 
 
 async def outcome(call: Callable[[], Any]) -> Callable[[], Any]:
-    """What `call` does, to be had later: its result, or its exception. It runs in a thread, since it may wait."""
-    return await asyncio.to_thread(_done, call)
+    """What `call` does, to be had later: its result, or its exception. It may wait, and so has a thread of its own:
+    a daemon, and none of asyncio's, for which the process would wait at its end.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Callable[[], Any]] = loop.create_future()
+
+    def settle(result: Callable[[], Any]) -> None:
+        if not done.done():
+            done.set_result(result)
+
+    def tell(result: Callable[[], Any]) -> None:
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settle, result)
+
+    context = copy_context()
+
+    def run() -> None:
+        tell(context.run(_done, call))
+
+    threads.start("gearmancmd-outcome", run, lambda error: tell(partial(_raise, error)))
+    return await done
 
 
 async def _sent(job: WorkerJob, result: Any) -> Any:
@@ -55,7 +77,7 @@ async def _sent(job: WorkerJob, result: Any) -> Any:
     try:
         async for item in result:
             if job.is_ahead():
-                await asyncio.to_thread(job.send_data, item)  # it may wait for the network, and nobody else with it
+                (await outcome(partial(job.send_data, item)))()  # it may wait for the network
             else:
                 job.send_data(item)
     finally:
