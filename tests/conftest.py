@@ -21,6 +21,7 @@ from tests.support.gear_client import Caller
 from tests.support.gearmand import Gearmand
 from tests.support.names import DeadAddress, Names
 from tests.support.proxy import Proxy
+from tests.support.queues import Serving
 from tests.support.site import Site
 from tests.support.tls import tls_for
 from tests.support.workers import Running, WorkerProcess
@@ -145,6 +146,16 @@ def run() -> Iterator[Callable[..., Running]]:
     yield start
     for running in started:
         running.end()
+
+
+@pytest.fixture
+def serving(server: Any, queue: str, run: Callable[..., Running]) -> Iterator[Serving]:
+    """Four workers on the test's queue, so that three of them may hold a job."""
+    target = Serving()
+    for _ in range(4):
+        run(gearmancmd.GearmanCMD([server.address]).register_task(queue, target))
+    yield target
+    target.let_go.set()
 
 
 @pytest.fixture

@@ -23,16 +23,6 @@ HOLD = {"command": "hold"}
 
 
 @pytest.fixture
-def serving(server, queue, run):
-    """Two workers on the test's queue, so that one may hold a job."""
-    target = Serving()
-    for _ in range(2):
-        run(GearmanCMD([server.address]).register_task(queue, target))
-    yield target
-    target.let_go.set()
-
-
-@pytest.fixture
 def asking(server):
     """Runs ``body(client)``, a coroutine, with a client of its own."""
 

@@ -28,16 +28,6 @@ HOLD = {"command": "hold"}
 
 
 @pytest.fixture
-def serving(server, queue, run):
-    """Four workers on the test's queue, so that three of them may hold a job."""
-    target = Serving()
-    for _ in range(4):
-        run(GearmanCMD([server.address]).register_task(queue, target))
-    yield target
-    target.let_go.set()
-
-
-@pytest.fixture
 def client(server):
     with JSONGearmanClient([server.address], timeout=LIMIT) as client:
         yield client

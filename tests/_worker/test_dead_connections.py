@@ -9,27 +9,14 @@ from contextlib import closing
 
 import pytest
 
-from gearmancmd import GearmanCMD, GearmanCMDQueue, JSONGearmanClient
+from gearmancmd import GearmanCMD, JSONGearmanClient
 from gearmancmd._worker import grabs, loop
 from tests.support.proxy import Proxy
+from tests.support.queues import Serving
 from tests.support.servers import assignment, request
 from tests.support.waiting import LIMIT, wait_for
 
 REVERSE = {"command": "reverse", "message": "abc"}
-
-
-class Queue(GearmanCMDQueue):
-    def __init__(self) -> None:
-        self.begun = threading.Semaphore(0)
-        self.let_go = threading.Event()
-
-    def reverse(self, gcmd, task):
-        return task["message"][::-1]
-
-    def hold(self, gcmd, task):
-        self.begun.release()
-        assert self.let_go.wait(LIMIT)
-        return "held"
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +30,7 @@ def little_patience(monkeypatch):
 @pytest.mark.parametrize("poll_timeout", [0.1, 600])
 def test_an_idle_worker_connects_again_and_does_the_job(server, queue, run, poll_timeout):
     with Proxy(server) as proxy, JSONGearmanClient([server.address], timeout=LIMIT) as client:
-        running = run(GearmanCMD([proxy.address], poll_timeout=poll_timeout).register_task(queue, Queue()))
+        running = run(GearmanCMD([proxy.address], poll_timeout=poll_timeout).register_task(queue, Serving()))
         assert client.call(queue, REVERSE) == "cba"
         proxy.hold()
         assert client.call(queue, REVERSE) == "cba"
@@ -52,25 +39,25 @@ def test_an_idle_worker_connects_again_and_does_the_job(server, queue, run, poll
 
 
 def test_a_command_is_not_taken_from_a_worker_that_waits_for_nothing(server, queue, run):
-    target = Queue()
+    target = Serving()
     with Proxy(server) as proxy, JSONGearmanClient([server.address], timeout=LIMIT) as client:
         run(GearmanCMD([proxy.address], prefetch=2).register_task(queue, target))
-        job = client.submit(queue, {"command": "hold"})
-        assert target.begun.acquire(timeout=LIMIT)
+        job = client.submit(queue, {"command": "hold", "message": "held"})
+        wait_for(lambda: target.started, "the command to begin")
         proxy.hold()
         patience = time.monotonic() + 2 * grabs.DEAD_SECONDS
         wait_for(lambda: time.monotonic() > patience, "the worker's patience to end")
         proxy.flow()
         target.let_go.set()
         assert job.result() == "held"
-        assert not target.begun.acquire(blocking=False), "it was done twice"
+        assert target.started == 1
         assert proxy.connections == 1
 
 
 def test_a_payload_that_comes_slowly_is_waited_for(queue, run):
     task = {"command": "reverse", "message": "x" * 20}
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        run(GearmanCMD([listener.getsockname()]).register_task(queue, Queue()))
+        run(GearmanCMD([listener.getsockname()]).register_task(queue, Serving()))
         listener.settimeout(LIMIT)
         connection, _ = listener.accept()
         with closing(connection):

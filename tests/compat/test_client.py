@@ -24,15 +24,6 @@ HELLO = {"command": "reverse", "message": "Hello"}
 HOLD = {"command": "hold"}
 
 
-@pytest.fixture
-def serving(server, queue, run):
-    target = Serving()
-    for _ in range(2):
-        run(GearmanCMD([server.address]).register_task(queue, target))
-    yield target
-    target.let_go.set()
-
-
 def reverse(worker, job):
     return job.data[::-1]
 

@@ -6,21 +6,8 @@ import json
 
 import pytest
 
-from gearmancmd import GearmanCMD
-from tests.support.queues import Serving
 from tests.support.waiting import wait_for
 from tests.support.workers import UNMEASURED
-
-
-@pytest.fixture
-def serving(server, queue, run):
-    """Three workers on the test's queue."""
-    target = Serving()
-    for _ in range(3):
-        run(GearmanCMD([server.address]).register_task(queue, target))
-    yield target
-    target.let_go.set()
-
 
 #: What both programs have: two threads whose calls must all be right, while the main thread's are broken off.
 OTHERS = """
