@@ -527,6 +527,31 @@ def test_a_limit_that_comes_due_in_a_nested_command_strikes_behind_it(in_thread)
 # With real workers, in threads and in the event loop.
 
 
+SHORT = """
+import warnings
+import gearmancmd
+from gearmancmd.testing import call_command
+
+class Queue(gearmancmd.GearmanCMDQueue):
+    async def wait(self, gcmd, task):
+        return "in time"
+
+queue = Queue()
+with warnings.catch_warnings(record=True) as warned:
+    warnings.simplefilter("always")
+    for number in range(300):
+        queue.time_limit = (number % 100 + 1) * 1e-6  # about as long as it takes to call one
+        call_command(queue, {"command": "wait"})
+print("warnings:", [str(each.message) for each in warned], flush=True)
+"""
+
+
+def test_a_coroutine_is_never_lost_before_it_has_begun(worker_process):
+    """Python warns of one that is never awaited."""
+    process = worker_process(SHORT, environment=UNMEASURED)
+    process.wait_for_line("warnings: []")
+
+
 class Busy(GearmanCMDQueue):
     """Each of its commands takes as long as its task says, and may be limited to `seconds`."""
 

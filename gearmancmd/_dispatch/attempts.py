@@ -9,7 +9,7 @@ from .._worker.job import NO_ANSWER, WorkerJob
 from .._worker.time_limit import limited, time_limit
 from ..command_options import CommandOptions
 from ..logs import logger, reason
-from .stream import is_stream, sent
+from .stream import begins_in_event_loop, is_stream, sent
 
 
 class Pauses(Protocol):
@@ -78,7 +78,7 @@ class Attempts:
             self._job.next_attempt()
 
     def _call_once(self) -> Any:
-        if self.time_limit is None:
+        if self.time_limit is None or begins_in_event_loop(self._routine):
             return self.begin()
         job = self._job
         limit = time_limit(self.time_limit, f"command {job.command} of {job.queue}", job.origin)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Generator
+import inspect
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from types import GeneratorType
 from typing import Any
 
@@ -17,6 +18,11 @@ def is_stream(result: object) -> bool:
 def is_asynchronous(result: object) -> bool:
     """Whether what a command returned is for the event loop: a coroutine, or an asynchronous generator."""
     return isinstance(result, (Awaitable, AsyncGenerator))
+
+
+def begins_in_event_loop(routine: Callable[..., object]) -> bool:
+    """Whether nothing of it runs when it is called: an asynchronous function, or one that is a generator."""
+    return inspect.iscoroutinefunction(routine) or inspect.isasyncgenfunction(routine)
 
 
 def sent(job: WorkerJob, generator: Generator[Any, None, Any]) -> Any:
