@@ -1,166 +1,113 @@
-"""A long time of everything at once: jobs of all sizes, failures, workers that come and go, a server that restarts.
+"""A long time of everything at once: jobs of all sizes, failures, poison, workers that come and go, a server that
+restarts.
 
-A few seconds in CI; ``tox -e soak`` makes a quarter of an hour of it, and draws what the worker that stays has held.
+A few seconds in CI; ``tox -e soak`` makes a quarter of an hour of it, and draws what the workers that stay have held.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import signal
-import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-from gearmancmd import JobFailed, JobTimeout, JSONGearmanClient, ServerUnavailable
 from tests.support.faults import tell
-from tests.support.gearmand import Gearmand
-from tests.support.waiting import LIMIT
-from tests.support.workers import WorkerProcess
+from tests.support.gearmand import Gearmand, counts
+from tests.support.held import drawn
+from tests.support.soak import DEADLY, Client, deadly, jobs_of_all_kinds
+from tests.support.soak_workers import PROCESSES, Workers
+from tests.support.waiting import wait_for
 
-#: How long jobs are sent, by how many clients; how often gearmand is killed, and one of two workers. Seconds.
-SECONDS = float(os.environ.get("GEARMANCMD_SOAK_SECONDS", "6"))
+#: How long jobs are sent, and how many at most; by how many clients.
+SECONDS = float(os.environ.get("GEARMANCMD_SOAK_SECONDS", "3"))
+JOBS = 2_000_000
 CLIENTS = 3
-SERVER_EVERY = 60.0 if SECONDS > 60 else 4.0
-WORKER_EVERY = 20.0 if SECONDS > 60 else 3.0
 
-#: Where a curve of the worker's memory is drawn; nowhere by default.
+#: How often gearmand is killed, a worker ended, and a job sent that kills its worker. Seconds.
+LONG = SECONDS > 60
+SERVER_EVERY = 60.0 if LONG else 1.5
+WORKER_EVERY = 20.0 if LONG else 1.0
+DEADLY_EVERY = 30.0 if LONG else 10.0
+
+#: Seconds between two looks at the workers.
+TURN_SECONDS = 0.25 if LONG else 0.05
+
+#: How many workers gearmand gives a job to.
+ATTEMPTS = 2
+
+#: Where the curves of memory are drawn; nowhere by default.
 PICTURE = os.environ.get("GEARMANCMD_SOAK_PICTURE")
 
-#: What the worker's resident set may grow by, from a fifth of the time on, in MiB.
-GROWTH_MIB = 16 if SECONDS > 60 else 64
-
-WORKER = """
-import sys
-import gearmancmd
-
-class Queue(gearmancmd.GearmanCMDQueue):
-    def echo(self, gcmd, task):
-        return task["message"]
-
-    async def aecho(self, gcmd, task):
-        return task["message"]
-
-    def fail(self, gcmd, task):
-        raise gearmancmd.CommandError("on purpose")
-
-print("begins", flush=True)
-gearmancmd.GearmanCMD([sys.argv[1]], prefetch=4).register_task(sys.argv[2], Queue()).run()
-"""
+#: What a resident set may grow by, in MiB: in the long form less than 100 bytes of each job would make.
+GROWTH_MIB = 8 if LONG else 64
 
 
-_PRIVATE = "queue '{}' has no command '_fail': a name with a leading underscore is private"
-
-
-class Clients:
-    """Threads that send jobs until the time is over, each of them until it has its answer."""
-
-    def __init__(self, address: str, queue: str, end: float) -> None:
-        self._address = address
-        self._queue = queue
-        self._end = end
-        self.seen: Counter[str] = Counter()
-        self.wrong: list[str] = []
-        self._threads = [threading.Thread(target=self._send, args=(number,)) for number in range(CLIENTS)]
-
-    def __enter__(self) -> Clients:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for thread in self._threads:
-            thread.join()
-
-    def _send(self, number: int) -> None:
-        chance = random.Random(number)
-        with JSONGearmanClient([self._address], timeout=LIMIT) as client:
-            while time.monotonic() < self._end:
-                task, wanted = a_task(chance, self._queue)
-                answer = self._answer(client, task)
-                if answer != wanted:
-                    self.wrong.append(f"{str(task)[:80]}: {str(answer)[:80]}")
-                self.seen["jobs"] += 1
-
-    def _answer(self, client: JSONGearmanClient, task: dict[str, str]) -> Any:
-        while True:
-            try:
-                return client.call(self._queue, task)
-            except JobFailed as error:
-                return error.reason
-            except (ServerUnavailable, JobTimeout) as error:
-                self.seen[type(error).__name__] += 1
-                time.sleep(0.05)
-
-
-def a_task(chance: random.Random, queue: str) -> tuple[dict[str, str], str]:
-    """A task, and its result or the reason why it fails."""
-    kind = chance.random()
-    if kind < 0.01:
-        return {"command": "fail"}, "on purpose"
-    if kind < 0.02:
-        return {"command": "_fail", "message": "\0\ud800"}, _PRIVATE.format(queue)
-    message = "x" * int(10 ** chance.uniform(1, 6 if kind < 0.05 else 3))
-    return {"command": chance.choice(["echo", "aecho"]), "message": message}, message
-
-
-def test_a_soak(own_gearmand: Gearmand, queue: str, worker_process: Any) -> None:
-    stays = worker_process(WORKER, own_gearmand.address, queue)
-    other = worker_process(WORKER, own_gearmand.address, queue)
-    begin = time.monotonic()
-    samples: list[tuple[float, float, int]] = []
-    with Clients(own_gearmand.address, queue, begin + SECONDS) as clients:
-        ends = restarts = 0
-        while (passed := time.monotonic() - begin) < SECONDS:
-            samples.append((passed, *held(stays)))
-            if passed > WORKER_EVERY * (ends + 1):
-                other.process.send_signal([signal.SIGKILL, signal.SIGTERM][ends % 2])
-                other = worker_process(WORKER, own_gearmand.address, queue)
-                ends += 1
-            if passed > SERVER_EVERY * (restarts + 1):
-                own_gearmand.stop()
-                own_gearmand.start()
-                restarts += 1
-            time.sleep(0.25)
-    assert not clients.wrong
-    assert clients.seen["jobs"] > 0 and stays.process.poll() is None
-    steady = [sample for sample in samples if sample[0] > SECONDS / 5]
-    growth = max(held_mib for _, held_mib, _ in steady[-10:]) - steady[0][1]
-    descriptors = max(count for _, _, count in steady)
-    assert growth < GROWTH_MIB
-    assert descriptors < 20
-    expected = ("no connection to gearmand", "done in vain", "has no command '_fail'")
-    unexpected = [line for line in stays.lines if not any(text in line for text in expected)]
-    assert unexpected == ["begins"]
+def test_a_soak(gearmand: Gearmand, queue: str) -> None:
+    with Gearmand("--job-retries", str(ATTEMPTS)) as server, Workers(server.address, queue, WORKER_EVERY) as workers:
+        clients, restarts = soak(server, queue, workers)
+        wait_for(lambda: counts(server, queue)[0] == 0, "gearmand to have no job left")
+        workers.stop()
+    sent, answered, lost = (Counter[str]() for _ in range(3))
+    for client in clients:
+        assert client.wrong == []
+        sent, answered, lost = sent + client.sent, answered + client.answered, lost + client.lost
     tell(
         f"{SECONDS:g} s of everything",
-        **clients.seen,
-        servers_killed=restarts,
-        workers_ended=ends,
-        growth_MiB=round(growth, 1),
-        descriptors=descriptors,
+        **{"jobs": answered.total(), **answered, **lost, "servers_killed": restarts, "workers_ended": workers.ended},
+        workers_killed_by_jobs=workers.statuses[-signal.SIGKILL] - workers.ended // 2,
+        **{
+            f"{held.name}:": f"{held.growth:+.1f} MiB {held.more_descriptors:+.0f} descriptors" for held in workers.held
+        },
     )
+    assert sent == answered and set(answered) == {"echo", "failing", "private", "rubbish", "deadly"}
+    assert set(workers.statuses) <= {0, -signal.SIGKILL}
+    assert workers.statuses[-signal.SIGKILL] >= ATTEMPTS * answered["deadly"]
+    check_log(workers, answered, lost.total(), restarts)
+    check_held(workers)
     if PICTURE:
-        Path(PICTURE).write_text(drawn([(at, held_mib) for at, held_mib, _ in samples]), "utf-8")
+        Path(PICTURE).write_text(drawn(workers.held), "utf-8")
 
 
-def held(worker: WorkerProcess) -> tuple[float, int]:
-    """The resident set of a process in MiB, and how many descriptors it has."""
-    process = Path(f"/proc/{worker.process.pid}")
-    pages = int((process / "statm").read_text("ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20, len(list((process / "fd").iterdir()))
+def soak(server: Gearmand, queue: str, workers: Workers) -> tuple[list[Client], int]:
+    """Send jobs, while gearmand and workers end and start; the clients, and how often gearmand was killed."""
+    begin = time.monotonic()
+    end = begin + SECONDS
+    clients = [
+        Client(server.address, queue, jobs_of_all_kinds(queue, seed), count=JOBS // CLIENTS, end=end)
+        for seed in range(CLIENTS)
+    ]
+    for client in clients:
+        client.start()
+    killing = restarts = 0
+    while any(client.is_alive() for client in clients):
+        passed = time.monotonic() - begin
+        workers.turn(passed)
+        if DEADLY_EVERY * killing < passed < SECONDS:
+            killing += 1
+            clients.append(Client(server.address, deadly(queue), iter([[DEADLY]]), count=1, end=end))
+            clients[-1].start()
+        if SERVER_EVERY * (restarts + 1) < passed < SECONDS:
+            restarts += 1
+            server.stop()
+            server.start()
+        time.sleep(TURN_SECONDS)
+    return clients, restarts
 
 
-def drawn(points: list[tuple[float, float]]) -> str:
-    """A curve as SVG: seconds and MiB."""
-    width, height, high = 640, 200, max(held_mib for _, held_mib in points) * 1.2
-    path = " ".join(f"{at / SECONDS * width:.1f},{height - held_mib / high * height:.1f}" for at, held_mib in points)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height + 20}" font-family="sans-serif" '
-        f'font-size="12"><rect width="{width}" height="{height + 20}" fill="white"/>'
-        f'<polyline points="{path}" fill="none" stroke="#2a6f97" stroke-width="1.5"/>'
-        f'<text x="4" y="14">resident set, up to {high:.0f} MiB</text>'
-        f'<text x="{width - 60}" y="{height + 15}">{SECONDS:.0f} s</text></svg>\n'
-    )
+def check_log(workers: Workers, answered: Counter[str], lost: int, restarts: int) -> None:
+    """Nothing is logged but what is to be, and that as often as it is to be."""
+    told = workers.told
+    assert workers.unexpected == []
+    assert told["child_starts"] == told["child_ends"] == PROCESSES
+    assert told["loses_gearmand"] <= restarts * (2 + PROCESSES)
+    for kind in ("echo", "failing", "private", "rubbish"):
+        # more where a job was done and its answer lost, fewer where a worker had answered and was killed
+        assert -workers.ended <= told[kind] - answered[kind] <= lost + workers.ended, kind
+
+
+def check_held(workers: Workers) -> None:
+    """The workers that stayed hold no more than they did when they had warmed up."""
+    for held in workers.held:
+        assert held.growth < GROWTH_MIB, held.name
+        assert held.more_descriptors == 0, held.name

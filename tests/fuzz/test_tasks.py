@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from gearmancmd import CommandError, GearmanCMD, GearmanCMDQueue, JobFailed, JSONDataEncoder, JSONGearmanClient
+from gearmancmd import CommandError, GearmanCMD, GearmanCMDQueue, JobFailed, JSONDataEncoder
 from tests.support.fuzzing import TIMES, corpus, tell
+from tests.support.plain import PlainClient
 
 #: Tasks for each of the two queues.
 COUNT = 1000 * TIMES
@@ -67,18 +68,6 @@ class Choosing(Traps):
 
     def dispatch(self, task: Any) -> Any:
         return task
-
-
-class PlainEncoder(JSONDataEncoder):
-    """Sends bytes as they are."""
-
-    @classmethod
-    def encode(cls, encodable_object: Any) -> bytes:
-        return bytes(encodable_object)
-
-
-class PlainClient(JSONGearmanClient):
-    data_encoder = PlainEncoder
 
 
 # What names may look like.
