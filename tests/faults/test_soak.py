@@ -97,13 +97,13 @@ def soak(server: Gearmand, queue: str, workers: Workers) -> tuple[list[Client], 
 
 def check_log(workers: Workers, answered: Counter[str], lost: int, restarts: int) -> None:
     """Nothing is logged but what is to be, and that as often as it is to be."""
-    told = workers.told
+    told, ends = workers.told, workers.statuses.total()
     assert workers.unexpected == []
     assert told["child_starts"] == told["child_ends"] == PROCESSES
     assert told["loses_gearmand"] <= restarts * (2 + PROCESSES)
     for kind in ("echo", "failing", "private", "rubbish"):
         # more where a job was done and its answer lost, fewer where a worker had answered and was killed
-        assert -workers.ended <= told[kind] - answered[kind] <= lost + workers.ended, kind
+        assert -ends <= told[kind] - answered[kind] <= lost + ends, kind
 
 
 def check_held(workers: Workers) -> None:
