@@ -26,7 +26,7 @@ CLIENTS = 3
 
 #: How often gearmand is killed, a worker ended, and a job sent that kills its worker. Seconds.
 LONG = SECONDS > 60
-SERVER_EVERY = 60.0 if LONG else 1.5
+SERVER_EVERY = 60.0 if LONG else 2.0
 WORKER_EVERY = 20.0 if LONG else 1.0
 DEADLY_EVERY = 30.0 if LONG else 10.0
 
