@@ -54,8 +54,9 @@ class Held:
 def drawn(curves: Sequence[Held]) -> str:
     """The resident sets as SVG: seconds and MiB."""
     seconds = max(held.samples[-1].at for held in curves)
-    high = max(sample.mebibytes for held in curves for sample in held.samples) * 1.2
-    texts = [f'<text x="4" y="14">resident set, up to {high:.0f} MiB</text>']
+    most = max(sample.mebibytes for held in curves for sample in held.samples)
+    high = most * 1.2
+    texts = [f'<text x="4" y="14">resident set, up to {most:.0f} MiB</text>']
     for number, (held, colour) in enumerate(zip(curves, COLOURS)):
         points = " ".join(
             f"{sample.at / seconds * WIDTH:.1f},{HEIGHT * (1 - sample.mebibytes / high):.1f}"
