@@ -17,12 +17,14 @@ def tracked(items: Iterable[T], total: int | None, report: Callable[[int, int], 
     if total is None:
         total = len(items) if isinstance(items, Sized) else 0
     report(0, total)
-    done = 0
+    done = reported = 0
     next_report = time.monotonic() + INTERVAL
     for item in items:
         yield item
         done += 1
         if time.monotonic() >= next_report:
             report(done, total)
+            reported = done
             next_report = time.monotonic() + INTERVAL
-    report(done, total)
+    if done != reported:
+        report(done, total)

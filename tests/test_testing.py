@@ -22,6 +22,7 @@ from gearmancmd import (
     JSONGearmanClient,
     JSONGearmanWorker,
     ServerUnavailable,
+    progress,
     testing,
 )
 from gearmancmd.errors import MissingExtra
@@ -135,6 +136,12 @@ def test_progress_is_among_the_reports():
     assert called.result == 6
     assert called.reports[0] == ("status", (0, 3))
     assert called.reports[-1] == ("status", (3, 3))
+
+
+def test_no_progress_is_reported_twice(monkeypatch):
+    monkeypatch.setattr(progress, "INTERVAL", 0)  # items that take longer than the time between two reports
+    called = call_command(Queue(), {"command": "track", "numbers": [1, 2, 3]})
+    assert called.reports == [("status", (done, 3)) for done in range(4)]
 
 
 def test_a_thread_of_the_command_reports_too():
