@@ -18,8 +18,9 @@ from tests.support.commandline import PROGRAM
 from tests.support.gear_client import Caller
 from tests.support.workers import ENVIRONMENT, ROOT, ExampleProcess
 
-#: tests/compat runs the blocks of compat.md.
-PAGES = sorted(set((ROOT / "docs").rglob("*.md")) - {ROOT / "docs" / "compat.md"})
+#: Whose blocks are run by tests of their own: tests/compat and test_tutorial.py.
+ELSEWHERE = {ROOT / "docs" / name for name in ("compat.md", "tutorial.md")}
+PAGES = sorted(set((ROOT / "docs").rglob("*.md")) - ELSEWHERE)
 BLOCKS = {f"{page.name} {number}": block for page in PAGES for number, block in enumerate(blocks_of(page), 1)}
 PICTURES = [
     page.parent / name for page in PAGES for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text("utf-8"))
