@@ -61,6 +61,8 @@ setup(
             *CLI,
             *METRICS,
             "coverage>=7.4",
+            "Django>=5.2",
+            "Flask>=3",
             "hypothesis>=6.100",
             "pexpect>=4.9",
             "pyte>=0.8.2",

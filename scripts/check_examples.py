@@ -17,7 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+#: Not the Django project: neither Django nor its models have annotations.
+PAGES = [ROOT / "README.md", *sorted(set((ROOT / "docs").rglob("*.md")) - {ROOT / "docs" / "frameworks.md"})]
 #: Where the modules find what they import: the library, and an example that another one tests.
 IMPORTED = [ROOT, ROOT / "examples"]
 FILES = [*sorted((ROOT / "examples").glob("*.py")), ROOT / "tests" / "contract" / "typed_user.py"]

@@ -18,8 +18,8 @@ from tests.support.commandline import PROGRAM
 from tests.support.gear_client import Caller
 from tests.support.workers import ENVIRONMENT, ROOT, ExampleProcess
 
-#: Whose blocks are run by tests of their own: tests/compat and test_tutorial.py.
-ELSEWHERE = {ROOT / "docs" / name for name in ("compat.md", "tutorial.md")}
+#: Whose blocks are run by tests of their own: tests/compat, test_tutorial.py and test_frameworks.py.
+ELSEWHERE = {ROOT / "docs" / name for name in ("compat.md", "tutorial.md", "frameworks.md")}
 PAGES = sorted(set((ROOT / "docs").rglob("*.md")) - ELSEWHERE)
 BLOCKS = {f"{page.name} {number}": block for page in PAGES for number, block in enumerate(blocks_of(page), 1)}
 PICTURES = [
