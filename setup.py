@@ -71,7 +71,7 @@ setup(
             "PyYAML>=6",
             "trustme>=1.1",
         ],
-        "docs": ["furo>=2024.8.6", "myst-parser>=4", "sphinx>=8"],
+        "docs": [*METRICS, "furo>=2024.8.6", "myst-parser>=4", "sphinx>=8"],
         "lint": ["check-jsonschema>=0.31", "mypy>=1.14", "pyright[nodejs]>=1.1.400", "ruff>=0.8"],
     },
 )
