@@ -17,7 +17,7 @@ def read_version() -> str:
 
 
 project = "gearmancmd"
-author = "The gearmancmd authors"
+author = copyright = "The gearmancmd authors"
 version = release = read_version()
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
@@ -33,3 +33,6 @@ nitpick_ignore_regex = [("py:class", r"(?!gearmancmd\.).*"), ("py:class", r"gear
 
 html_theme = "furo"
 html_title = f"gearmancmd {version}"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+pygments_dark_style = "github-dark"  # furo's own underlines the names of modules
