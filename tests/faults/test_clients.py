@@ -5,6 +5,7 @@ or it is an error that is documented; and afterwards the client works.
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections import Counter
@@ -15,7 +16,9 @@ import pytest
 from gearmancmd import AsyncJSONGearmanClient, GearmanCMD, JSONGearmanClient
 from tests.support.faults import TIMES, tell
 from tests.support.killing import DOCUMENTED, JOBS, KILLS, PAUSE_SECONDS, Numbered, kill_under_way, task
+from tests.support.shared_client import PROGRAM
 from tests.support.waiting import LIMIT, wait_for
+from tests.support.workers import UNMEASURED
 
 THREADS = 8
 COROUTINES = min(100 * TIMES, 1000)
@@ -47,10 +50,14 @@ class Calls:
         tell(scenario, kills=KILLS, wrong_answers=0, **self.outcomes)
 
 
+def kill_until_done(server, target):
+    kill_under_way(server, lambda: len(target.done), JOBS)
+    wait_for(lambda: len(target.done) >= JOBS, "all jobs to be done")
+
+
 def kill_until_over(server, target, calls):
     try:
-        kill_under_way(server, lambda: len(target.done), JOBS)
-        wait_for(lambda: len(target.done) >= JOBS, "all jobs to be done")
+        kill_until_done(server, target)
     finally:
         calls.over.set()
 
@@ -98,3 +105,21 @@ def test_coroutines_that_share_a_client_get_right_answers_or_documented_errors(o
 
     asyncio.run(main())
     calls.tell(f"server killed, {COROUTINES:,} coroutines share a client")
+
+
+@pytest.mark.parametrize("program, callers", [("threads", THREADS), ("coroutines", COROUTINES)])
+def test_calls_that_are_broken_off_and_forks_meanwhile_disturb_no_other_call(
+    own_gearmand, queue, target, worker_process, program, callers
+):
+    process = worker_process(PROGRAM, program, own_gearmand.address, queue, str(callers), environment=UNMEASURED)
+    kill_until_done(own_gearmand, target)
+    process.process.terminate()
+    status = process.process.wait(2 * LIMIT)
+    count, *results = json.loads(process.wait_for_line("told").removeprefix("told"))
+    assert status == 0
+    assert [wrong for _, wrong in results] == [[], []]
+    (outcomes, _), (outcomes_in_children, _) = results
+    assert outcomes["right_answers"] and outcomes["broken_off"] and outcomes_in_children["right_answers"]
+    in_children = {f"{outcome}_in_children": number for outcome, number in outcomes_in_children.items()}
+    scenario = f"server killed, {callers:,} {program}, forks"
+    tell(scenario, kills=KILLS, wrong_answers=0, **outcomes, children=count, **in_children)

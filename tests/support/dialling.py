@@ -10,33 +10,17 @@ import os
 import ssl
 import sys
 import time
-from collections.abc import Callable
 from contextlib import closing
 from types import FrameType
 from typing import Any
 
 from gearmancmd._wire.address import Address
 from gearmancmd._wire.opening import open_socket
+from tests.support.forking import in_child
 from tests.support.processes import sockets
 
 #: Seconds for all of it.
 LIMIT = 100
-
-
-def in_child(question: Callable[[], object]) -> str:
-    """What a forked child answers, as text."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.write(writer, repr(question()).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with open(reader) as answer:
-        text = answer.read()
-    os.waitpid(child, 0)
-    return text
 
 
 def inodes() -> set[int]:
