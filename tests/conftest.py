@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import signal
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,6 +18,7 @@ from gearmancmd.server import EmbeddedServer
 from tests.support.gear_client import Caller
 from tests.support.gearmand import Gearmand
 from tests.support.names import DeadAddress, Names
+from tests.support.programs import need_program
 from tests.support.proxy import Proxy
 from tests.support.queues import Serving
 from tests.support.site import Site
@@ -35,16 +34,11 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("any machine")
 
-GEARMAND_REQUIRED = bool(os.environ.get("GEARMANCMD_REQUIRE_GEARMAND"))
-
 
 @pytest.fixture(scope="session")
 def gearmand() -> Iterator[Gearmand]:
     """The real job server, one for all tests that do not disturb it."""
-    if shutil.which("gearmand") is None:
-        if GEARMAND_REQUIRED:
-            pytest.fail("gearmand is not on PATH, and GEARMANCMD_REQUIRE_GEARMAND is set")
-        pytest.skip("gearmand is not on PATH")
+    need_program("gearmand")
     with Gearmand() as server:
         yield server
 

@@ -38,10 +38,11 @@ def free_port(host: str = "127.0.0.1") -> int:
 class Gearmand:
     """Started with the ``with`` block and stopped with it; in between it may be stopped, paused and started again."""
 
-    def __init__(self, *options: str, host: str = "127.0.0.1") -> None:
+    def __init__(self, *options: str, host: str = "127.0.0.1", environment: dict[str, str] | None = None) -> None:
         self.host = host
         self.port = free_port(host)
         self._options = options
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -57,7 +58,9 @@ class Gearmand:
 
     def start(self) -> None:
         command = ["gearmand", "--listen", self.host, "--port", str(self.port), "--log-file", "none", *self._options]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self._environment
+        )
         wait_for(self._answers, "gearmand to listen")
 
     def stop(self) -> None:
