@@ -17,6 +17,7 @@ import gearmancmd
 from gearmancmd.server import EmbeddedServer
 from tests.support.gear_client import Caller
 from tests.support.gearmand import Gearmand
+from tests.support.long_run import LongRun
 from tests.support.names import DeadAddress, Names
 from tests.support.programs import need_program
 from tests.support.proxy import Proxy
@@ -33,6 +34,12 @@ hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("any machine")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What long runs have seen."""
+    for run in LongRun.all:
+        run.write_table(terminalreporter)
 
 
 @pytest.fixture(scope="session")

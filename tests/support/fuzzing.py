@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 
+from tests.support.long_run import LongRun
+
+_RUN = LongRun("GEARMANCMD_FUZZ_TIMES", "what became of the inputs")
+
 #: How many times the inputs of an ordinary run are tried.
-TIMES = int(os.environ.get("GEARMANCMD_FUZZ_TIMES", "1"))
+TIMES = _RUN.times
+
+#: Counts an input, by target and outcome.
+tell = _RUN.count
 
 CORPUS = Path(__file__).parent.parent / "fuzz" / "corpus"
-
-#: What became of the inputs, by target and outcome.
-TALLY: dict[str, Counter[str]] = {}
 
 
 def inputs(count: int) -> hypothesis.settings:
     """As many inputs, and always the same ones; a long run tries TIMES as many, which are new each time."""
     return hypothesis.settings(max_examples=count * TIMES, derandomize=TIMES == 1, print_blob=True)
-
-
-def tell(target: str, outcome: str) -> None:
-    """Count an input."""
-    TALLY.setdefault(target, Counter())[outcome] += 1
 
 
 def corpus(name: str) -> list[Any]:
