@@ -15,7 +15,6 @@ from gearmancmd.admin import Admin, JobStatus, PriorityStatus, QueueStatus, Serv
 from gearmancmd.errors import AdminError, GearmanCMDError, ServerUnavailable
 from tests.support.gear_client import Caller
 from tests.support.gearmand import Gearmand, free_port
-from tests.support.interrupts import AT_EACH_LINE
 from tests.support.waiting import LIMIT, wait_for
 from tests.support.workers import UNMEASURED
 
@@ -529,11 +528,13 @@ def test_the_process_can_exit_while_a_look_up_is_under_way(worker_process):
     process.wait_for_line("slow.example:4730 did not answer within 0.1 s")
 
 
-ASKING = """
+ASKING_AT_EACH_LINE = """
+import sys
 from gearmancmd.admin import Admin
+from tests.support.interrupts import strike_at_each_line
 
-admin = Admin(arguments, timeout=30, on_error=lambda error: None)
-strike_at_each_line(admin.version)
+admin = Admin(sys.argv[2:], timeout=30, on_error=lambda error: None)
+strike_at_each_line(admin.version, sys.argv[1])
 """
 
 
@@ -541,7 +542,7 @@ strike_at_each_line(admin.version)
 @pytest.mark.parametrize("kind", ["Ctrl+C", "another exception of a signal handler"])
 def test_an_exception_at_any_line_leaves_no_descriptor_and_an_admin_that_works(gearmand, worker_process, kind):
     down = f"127.0.0.1:{free_port()}"
-    process = worker_process(AT_EACH_LINE + ASKING, kind, gearmand.address, down, environment=UNMEASURED)
+    process = worker_process(ASKING_AT_EACH_LINE, kind, gearmand.address, down, environment=UNMEASURED)
     process.process.wait(timeout=180)
     struck, bad = json.loads(process.wait_for_line("told").removeprefix("told"))
     assert bad == []

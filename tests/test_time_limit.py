@@ -16,7 +16,6 @@ import gearmancmd
 from gearmancmd import CommandError, CommandTimeout, GearmanCMD, GearmanCMDQueue, JSONGearmanClient
 from gearmancmd.testing import call_command
 from tests.support.gearmand import counts
-from tests.support.interrupts import AT_EACH_LINE
 from tests.support.waiting import LIMIT, wait_for
 from tests.support.workers import UNMEASURED
 
@@ -130,16 +129,14 @@ def test_ctrl_c_in_a_limited_command_leaves_run_and_puts_back_what_there_was(ser
     wait_for(lambda: counts(server, queue) == (1, 0, 0), "the job in the queue")
 
 
-AT_ANY_LINE = (
-    AT_EACH_LINE
-    + """
+AT_ANY_LINE = """
 import signal
+import gearmancmd
 from gearmancmd import CommandError, GearmanCMDQueue
 from gearmancmd._dispatch import attempts
 from gearmancmd._worker import time_limit
 from gearmancmd.testing import call_command
-
-package = attempts.__file__, time_limit.__file__  # the lines that this is about
+from tests.support.interrupts import strike_at_each_line
 
 class Queue(GearmanCMDQueue):
     @gearmancmd.command(time_limit=60, retries=1, retry_on=CommandError)
@@ -158,14 +155,13 @@ def call():
 
 mine = lambda *_: None
 signal.signal(signal.SIGALRM, mine)
-strike_at_each_line(call)
+strike_at_each_line(call, "Ctrl+C", [attempts.__file__, time_limit.__file__])  # the lines that this is about
 print("left behind:", left_behind, flush=True)
 """
-)
 
 
 def test_ctrl_c_at_any_line_leaves_neither_handler_nor_timer_behind(worker_process):
-    process = worker_process(AT_ANY_LINE, "Ctrl+C", environment=UNMEASURED)
+    process = worker_process(AT_ANY_LINE, environment=UNMEASURED)
     struck, bad = json.loads(process.wait_for_line("told").partition(" ")[2])
     assert struck > 50
     assert bad == []

@@ -22,7 +22,6 @@ from gearmancmd._wire.reconnect import RECONNECT_FIRST_SECONDS as FIRST
 from gearmancmd._wire.reconnect import RECONNECT_LAST_SECONDS as LAST
 from gearmancmd._wire.reconnect import Attempt, Outage, open_within
 from tests.support.gearmand import free_port
-from tests.support.interrupts import AT_EACH_LINE
 from tests.support.waiting import LIMIT, wait_for
 from tests.support.workers import UNMEASURED
 
@@ -277,12 +276,12 @@ def test_the_process_can_exit_while_a_look_up_is_under_way(worker_process):
     process.wait_for_line("timed out")
 
 
-OPENING_AT_EACH_LINE = (
-    AT_EACH_LINE
-    + """
+OPENING_AT_EACH_LINE = """
+import sys
 from gearmancmd._wire.connection import ServerConnection
+from tests.support.interrupts import strike_at_each_line
 
-host, port = arguments[0].split(":")
+host, port = sys.argv[2].split(":")
 
 def call():
     connection = ServerConnection(host, int(port))
@@ -292,9 +291,8 @@ def call():
     finally:
         connection.close()
 
-strike_at_each_line(call)
+strike_at_each_line(call, sys.argv[1])
 """
-)
 
 
 @pytest.mark.timeout(200)

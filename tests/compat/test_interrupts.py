@@ -6,8 +6,9 @@ from tests.support.workers import UNMEASURED
 
 # Each round strikes a few lines further on; every second one with connections that have yet to be made.
 STRIKING = """
-import itertools, sys
+import contextlib, itertools, sys
 from gearmancmd.compat import GearmanAdminClient, GearmanClient
+from tests.support.interrupts import strike
 
 FILES = ("gearmancmd/compat", "gearmancmd/_wire", "/gearman/")
 address, queue = sys.argv[1:]
@@ -29,24 +30,11 @@ def inspect(text):
     assert admin.ping_server() >= 0
 
 def struck(call, line):
-    lines = itertools.count(1)
+    def call_anyhow():
+        with contextlib.suppress(Exception):  # what becomes of a Strike on its way
+            call(f"struck-{line}")
 
-    def trace(frame, event, argument):
-        if not any(name in frame.f_code.co_filename for name in FILES):
-            return None
-        if event == "line" and next(lines) == line:
-            sys.settrace(None)
-            raise Strike
-        return trace
-
-    sys.settrace(trace)
-    try:
-        call(f"struck-{line}")
-    except BaseException:
-        return True
-    finally:
-        sys.settrace(None)
-    return False
+    return strike(call_anyhow, line, Strike, FILES).where is not None
 
 for call, step in ((submit, 2), (status, 7), (inspect, 7)):
     for line in itertools.count(1, step):

@@ -11,8 +11,7 @@ from tests.support.workers import UNMEASURED
 
 #: What both programs have: two threads whose calls must all be right, while the main thread's are broken off.
 OTHERS = """
-import faulthandler, json, pathlib, random, signal, sys, threading
-import gearmancmd
+import faulthandler, json, random, signal, sys, threading
 from gearmancmd import JSONGearmanClient
 
 address, queue = sys.argv[1], sys.argv[2]
@@ -56,23 +55,7 @@ def end(*told):
 AT_EACH_LINE = (
     OTHERS
     + """
-package = str(pathlib.Path(gearmancmd.__file__).parent)
-
-class Lines:
-    def __init__(self, strike_at):
-        self.count = 0
-        self.strike_at = strike_at
-        self.struck = False
-
-    def __call__(self, frame, event, argument):
-        if not frame.f_code.co_filename.startswith(package):
-            return None
-        if event == "line":
-            self.count += 1
-            if self.count == self.strike_at:
-                self.struck = True
-                raise kinds[self.count % 3]
-        return self
+from tests.support.interrupts import strike
 
 HELLO = {"command": "reverse", "message": "Hello"}
 
@@ -99,15 +82,8 @@ for name, verb in VERBS.items():
     at, idle = 0, 0
     while idle < 3:  # how many lines a call has depends on what arrives when
         at += 1
-        lines = Lines(at)
-        sys.settrace(lines)
-        try:
-            verb()
-        except (KeyboardInterrupt, TimeIsUp, Ended):
-            pass
-        finally:
-            sys.settrace(None)
-        idle = 0 if lines.struck else idle + 1
+        lines = strike(verb, at, kinds[at % 3])
+        idle = 0 if lines.where else idle + 1
         if reversed_by(client, f"after-{at}", timeout=30) != f"after-{at}"[::-1]:
             wrong.append([name, at])
     struck[name] = at - 3

@@ -12,34 +12,14 @@ from tests.support.waiting import LIMIT
 from tests.support.workers import UNMEASURED
 
 AT_EACH_LINE = """
-import faulthandler, gc, json, logging, os, pathlib, sys, threading, time
-import gearmancmd
+import json, logging, sys, threading
 from gearmancmd import GearmanCMD, GearmanCMDQueue, JSONGearmanClient
+from tests.support.interrupts import KINDS, end_if_it_hangs, open_files, settled, strike
 
 address, queue, graceful = sys.argv[1], sys.argv[2], sys.argv[3] == "graceful"
-kind = KeyboardInterrupt if sys.argv[4] == "Ctrl+C" else type("TimeIsUp", (BaseException,), {})
-package = str(pathlib.Path(gearmancmd.__file__).parent)
-faulthandler.dump_traceback_later(150, exit=True)
+kind = KINDS[sys.argv[4]]
+end_if_it_hangs()
 logging.disable(logging.CRITICAL)
-
-class Lines:
-    \"\"\"Counts the lines of the library that the main thread executes, and strikes at one of them.\"\"\"
-
-    def __init__(self, strike_at):
-        self.count = 0
-        self.strike_at = strike_at
-        self.where = None
-
-    def __call__(self, frame, event, argument):
-        if not frame.f_code.co_filename.startswith(package):
-            return None
-        # CPython 3.11 to 3.13 loses count of the exception that is handled when a trace function raises in its handler
-        if event == "line" and sys.exc_info()[1] is None:
-            self.count += 1
-            if self.count == self.strike_at:
-                self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-                raise kind
-        return self
 
 class Queue(GearmanCMDQueue):
     def work(self, gcmd, task):
@@ -66,27 +46,6 @@ class Counting:
     def on_stop(self):
         self.stops += 1
 
-def open_files():
-    gc.collect()
-    return len(os.listdir("/proc/self/fd"))
-
-def settled(condition):
-    until = time.monotonic() + 10
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.002)
-    return condition()
-
-def strike(gcmd, at):
-    lines = Lines(at)
-    sys.settrace(lines)
-    try:
-        gcmd.run()
-    except kind:
-        pass
-    finally:
-        sys.settrace(None)
-    return lines
-
 done, begun, ended = [], [], []
 client = JSONGearmanClient([address], timeout=30)
 counting = Counting()
@@ -97,13 +56,13 @@ def submit(number):
     client.submit(queue, {"command": "work", "number": number, "stop": True}, background=True)
 
 submit(0)
-total = strike(gcmd, 0).count
+total = strike(gcmd.run, 0, kind).count
 threads, files = threading.active_count(), open_files()
 bad = []
 struck = 0
 for at in range(1, total + 40, int(sys.argv[6])):
     submit(at)
-    lines = strike(gcmd, at)
+    lines = strike(gcmd.run, at, kind)
     struck += lines.where is not None
     if not settled(lambda: threading.active_count() <= threads):
         bad.append(["thread", at, lines.where])
