@@ -15,6 +15,7 @@ from gearmancmd import JSONGearmanClient
 from tests.support.faults import TIMES, tell
 from tests.support.gearmand import counts
 from tests.support.waiting import LIMIT, wait_for
+from tests.support.workers import UNMEASURED
 
 #: Ends of a worker, and jobs for each.
 KILLS = 2 * TIMES
@@ -55,6 +56,7 @@ WAYS = {
 def test_no_job_is_lost_with_its_worker(own_gearmand, queue, tmp_path, worker_process, kind, way):
     options, command = WAYS[way]
     path = tmp_path / "done"
+    arguments = [json.dumps([own_gearmand.address]), queue, str(path), json.dumps(options)]
     count = KILLS * JOBS
     with JSONGearmanClient([own_gearmand.address]) as client:
         tasks = [{"command": command, "number": number} for number in range(count)]
@@ -62,11 +64,11 @@ def test_no_job_is_lost_with_its_worker(own_gearmand, queue, tmp_path, worker_pr
             pass
     for _ in range(KILLS):
         enough = len(done(path)) + random.randint(1, JOBS // 2)
-        process = worker_process(WORKER, json.dumps([own_gearmand.address]), queue, str(path), json.dumps(options))
+        process = worker_process(WORKER, *arguments, environment=UNMEASURED)
         wait_for(lambda: len(done(path)) >= enough)
         process.process.send_signal(kind)
         wait_for(lambda: ended(process.process))
-    worker_process(WORKER, json.dumps([own_gearmand.address]), queue, str(path), json.dumps(options))
+    worker_process(WORKER, *arguments, environment=UNMEASURED)
     wait_for(lambda: counts(own_gearmand, queue)[0] == 0, limit=LIMIT + count / 100)
     numbers = Counter(done(path))
     assert set(numbers) == set(range(count))
