@@ -20,22 +20,21 @@ class Outliving(GearmanCMDQueue):
     def __init__(self) -> None:
         self.errors: list[Exception] = []
         self.threads: list[threading.Thread] = []
-        self.reported = threading.Semaphore(0)
 
     def outlive(self, gcmd, task):
-        job = gcmd.job
+        job, reported = gcmd.job, threading.Event()
 
         def report():
             try:
                 while True:
                     job.send_warning(f"from {task['number']}")
-                    self.reported.release()
+                    reported.set()
             except Exception as error:
                 self.errors.append(error)
 
         self.threads.append(threading.Thread(target=report))
         self.threads[-1].start()
-        assert self.reported.acquire(timeout=LIMIT)
+        assert reported.wait(LIMIT)
         return task["number"]
 
     def quiet(self, gcmd, task):

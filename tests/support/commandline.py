@@ -114,6 +114,7 @@ class Command:
         cwd: Path = ROOT,
         stdin: Any = subprocess.DEVNULL,
         environ: dict[str, str] | None = None,
+        environment: dict[str, str] = ENVIRON,
     ) -> None:
         self.process = subprocess.Popen(
             [*PROGRAM, *arguments],
@@ -122,7 +123,7 @@ class Command:
             stderr=subprocess.PIPE,
             text=True,
             cwd=cwd,
-            env={**ENVIRON, **(environ or {})},
+            env={**environment, **(environ or {})},
         )
         self.stdout: list[str] = []
         self.stderr: list[str] = []
