@@ -180,6 +180,20 @@ def test_a_callback_that_fails_is_logged_and_the_worker_goes_on(server, client, 
     assert len([r for r in caplog.records if queue in r.getMessage()]) == 2
 
 
+def test_an_answer_to_a_server_that_has_gone_meanwhile_is_void_and_told_of(own_gearmand, queue, work, caplog):
+    def outlast(worker, job):
+        own_gearmand.stop()
+        return {}
+
+    with Caller(own_gearmand) as client:
+        client.send(queue, MESSAGE, background=True)
+    worker = JSONGearmanWorker([own_gearmand.address])
+    worker.register_task(queue, outlast)
+    with caplog.at_level(logging.WARNING, "gearmancmd"):
+        work(worker)
+        wait_for(lambda: "was done in vain" in caplog.text, "the warning")
+
+
 def test_a_callback_sends_updates(server, client, queue, work):
     def steps(worker, job):
         worker.send_job_status(job, 1, 4)

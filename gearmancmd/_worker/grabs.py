@@ -30,6 +30,9 @@ MUTE_SECONDS = 0.5
 #: Seconds without a byte of a server that owes an answer to a grab, after which its connection counts as dead.
 DEAD_SECONDS = 60.0
 
+#: Seconds between two looks for such connections.
+DEAD_LOOK_SECONDS = 5.0
+
 #: A NOOP this many seconds after PRE_SLEEP, with no job behind it, is the circle of a waiting epoch job.
 CIRCLE_SECONDS = 0.05
 

@@ -24,11 +24,11 @@ from .._wire.reconnect import Attempt
 from .._wire.waker import Waker
 from ..logs import logger
 from .assigned import AssignedJobs
-from .grabs import DEAD_SECONDS, NEVER, GrabScheduler, ServerGrabs
+from .grabs import DEAD_LOOK_SECONDS, DEAD_SECONDS, NEVER, GrabScheduler, ServerGrabs
 from .hooks import LoopWorker
 from .long_command import LongCommand
 from .pipe import Assignment, LoopEnd, Update
-from .server import Server, hang_up
+from .server import GONE, READABLE, Server, hang_up
 
 _GRAB = pack(kinds.GEARMAN_COMMAND_GRAB_JOB_UNIQ)
 _PRE_SLEEP = pack(kinds.GEARMAN_COMMAND_PRE_SLEEP)
@@ -38,9 +38,6 @@ DRAIN_SECONDS = 2.0
 
 #: Seconds for attempts to connect to end with the loop.
 ATTEMPT_END_SECONDS = 0.5
-
-#: Seconds between two looks for connections that are dead.
-DEAD_LOOK_SECONDS = 5.0
 
 #: Bytes that the names of one job may have: two batches fit into the Pipe.
 NAMES_LIMIT_BYTES = 1024
@@ -95,6 +92,7 @@ class Loop:
         now = time.monotonic()
         if events and events[0][0] == self._waker.fileno():
             self._waker.run()  # orders first: after drain() no answer brings another grab along
+        self._lose_gone(events, now)
         if self._updates:
             self._act(now)  # answers leave before anything is read: each read may wait 5 ms for Python's lock
         for fd, event in events:
@@ -135,7 +133,9 @@ class Loop:
             self._waker.wake()
             return
         self._waker.run()
-        self._act(time.monotonic())
+        now = time.monotonic()
+        self._lose_gone(self._poll.poll(0), now)
+        self._act(now)
         if not update.ends:
             self._push_out(self._jobs.find(update.number)[0])
 
@@ -282,7 +282,7 @@ class Loop:
         server.connected(attempt.socket, grabs)
         self._by_grabs[grabs] = server
         self._by_fd[server.connection.fileno()] = server
-        server.watch(self._poll, select.POLLIN)
+        server.watch(self._poll, READABLE)
         server.greet(self._worker.worker_client_id, self._worker.worker_abilities)
         self._worker.watcher.connected(str(server))
 
@@ -329,6 +329,12 @@ class Loop:
                 self._lose(server, f"it has answered nothing for {DEAD_SECONDS:g} s")
 
     # What arrives.
+
+    def _lose_gone(self, events: list[tuple[int, int]], now: float) -> None:
+        """An answer to a server that has hung up would be sent in vain, and nobody be told."""
+        for fd, event in events:
+            if event & GONE and (server := self._by_fd.get(fd)) is not None:
+                self._receive(server, now)
 
     def _attend(self, fd: int, event: int, now: float) -> None:
         server = self._by_fd.get(fd)

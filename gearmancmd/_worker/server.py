@@ -17,6 +17,13 @@ from .._wire.reconnect import Attempt, Outage
 from .grabs import NEVER, ServerGrabs
 from .receipt import Acknowledgement, Receipt
 
+#: What a poll tells of the end of a connection; only Linux has POLLRDHUP, which tells of it before all is read.
+_HUNG_UP = getattr(select, "POLLRDHUP", 0)
+GONE = select.POLLHUP | select.POLLERR | _HUNG_UP
+
+#: What a poll is to tell of a connection at all times.
+READABLE = select.POLLIN | _HUNG_UP
+
 #: Errors that are about a WORK packet or an option, and never about a submission.
 _NOT_OF_SUBMISSIONS = {"JOB_NOT_FOUND", "UNKNOWN_OPTION"}
 
@@ -103,7 +110,7 @@ class Server:
         sent = self.connection.flush()
         if sent and self._receipts:
             self.settle_receipts()
-        self.watch(poll, select.POLLIN if sent else select.POLLIN | select.POLLOUT)
+        self.watch(poll, READABLE if sent else READABLE | select.POLLOUT)
 
     def watch(self, poll: select.poll, events: int) -> None:
         """Have the poll wait for these events on the connection."""
