@@ -303,6 +303,8 @@ class AsyncJSONGearmanClient(BaseClient):
                 raise self._late(pending)
 
     async def _wait_for_end(self, awaited: Awaited, deadline: float) -> None:
+        if awaited.ended:
+            return  # after close() too
         if not await self._here().wait(awaited, lambda: awaited.ended, deadline):
             raise self._late(awaited)
 

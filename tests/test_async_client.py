@@ -77,6 +77,16 @@ def test_listeners_may_be_coroutines_which_are_awaited(asking, serving, queue):
     assert seen == [0, {"page": 0}, 1, {"page": 1}, 2, {"page": 2}, "paper is low"]
 
 
+def test_a_result_that_is_there_can_be_had_after_close(asking, serving, queue):
+    async def body(client):
+        job = await client.submit(queue, {"command": "report"})
+        assert await job.result() == "printed"
+        await client.close()
+        return await job.result()
+
+    assert asking(body) == "printed"
+
+
 def test_reports_are_kept_for_whoever_listens_later(asking, serving, queue):
     async def body(client):
         job = await client.submit(queue, {"command": "report"})

@@ -219,11 +219,11 @@ class Connections:
 
     def act(self, now: float) -> float:
         """Send what there is to send, and do what is due; when it has something to do again by itself."""
-        while self._unsent:
-            self._flush(self._unsent.pop())
         for server in self._servers:
             if server.due() <= now:
                 self._act_on(server, now)
+        while self._unsent:  # a request that waited for one server in vain may just have been written to another
+            self._flush(self._unsent.pop())
         return min([server.due() for server in self._servers])
 
     def _act_on(self, server: Server, now: float) -> None:

@@ -97,6 +97,13 @@ def test_a_server_that_cannot_be_reached_leaves_time_for_the_next(
         assert CLIENTS[client](verb, servers, queue, timeout=4)
 
 
+def test_a_server_that_cannot_be_reached_leaves_time_for_one_that_is_connected(dead_address, gearmand, queue, run):
+    run(GearmanCMD([gearmand.address]).register_task(queue, Serving()))
+    for _ in range(5):  # each begins with any of the servers
+        with JSONGearmanClient([gearmand.address, dead_address.address], timeout=3) as client:
+            assert all(client.call(queue, HELLO) for _ in range(2))
+
+
 @both_clients
 def test_a_name_that_cannot_be_resolved_is_unavailable_with_the_reason(names, queue, client):
     names.fail("unknown.example", socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
