@@ -641,6 +641,12 @@ def test_options_of_a_call_are_checked_at_once(client, queue, options, error, te
         client.call(queue, HELLO, **options)
 
 
+@pytest.mark.parametrize("background", ["yes", None, 2, []])
+def test_background_is_true_or_false(client, queue, background):
+    with pytest.raises(TypeError, match="background must be True or False, not "):
+        client.submit(queue, HELLO, background=background)
+
+
 def test_a_task_or_queue_that_cannot_be_sent_is_refused(client, queue):
     with pytest.raises(ValueError, match=r"queue must be .*, not 'a\\nb'"):
         client.call("a\nb", HELLO)

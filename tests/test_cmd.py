@@ -456,6 +456,24 @@ def test_what_is_wrong_with_an_attribute_later_is_an_error_of_run(name):
         gcmd.run()
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("prefetch", 0), ("prefetch", -1), ("prefetch", "4"), ("max_payload", 0), ("max_payload", "1M")]
+)
+def test_what_is_wrong_with_a_worker_class_is_an_error_of_run_that_names_it(gearmand, queue, name, value):
+    class Worker(gearmancmd.JSONGearmanWorker):
+        locals()[name] = value
+
+    class Mine(GearmanCMD):
+        worker = Worker
+
+    with pytest.raises((TypeError, ValueError), match=f"^{name} must be .*{value!r}"):
+        Mine([gearmand.address]).register_task(queue, Queue()).run()
+    by_itself = Worker([gearmand.address])
+    by_itself.register_task(queue, lambda worker, job: "")
+    with pytest.raises((TypeError, ValueError), match=f"^{name} must be .*{value!r}"):
+        by_itself.work()
+
+
 @pytest.mark.parametrize("servers", [None, [], ()])
 def test_servers_that_a_constructor_never_sets_are_an_error_of_run(servers):
     class Never(GearmanCMD):

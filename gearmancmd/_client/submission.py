@@ -54,7 +54,7 @@ class Submitter:
     def __init__(self, encode: Any, queue: str, *, background: bool = False, priority: str | None = None) -> None:
         self._encode = encode
         self._queue = to_wire(arguments.function_name(queue, "queue"))
-        self._background = background
+        self._background = arguments.flag(background, "background")
         self._kind = kinds.submit_cmd_for_background_priority(background, _priority(priority))
 
     def submission(self, task: Any, unique: str | None = None) -> Submission:

@@ -39,6 +39,6 @@ def encode_reason(encoder: Any, data: Any) -> bytes:
         except ResultError:
             cut = text_of(text).encode("utf-8", "backslashreplace")[:REASON_LIMIT_BYTES]
             encoded = cut.decode("utf-8", "ignore").encode("utf-8")
-        if len(encoded) <= REASON_LIMIT_BYTES or not isinstance(text, str):
+        if len(encoded) <= REASON_LIMIT_BYTES or not isinstance(text, str) or not text:
             return encoded[:REASON_LIMIT_BYTES]
         text = text[: len(text) * REASON_LIMIT_BYTES // len(encoded) - 1]

@@ -18,6 +18,7 @@ from gearman import protocol as kinds
 from gearman.errors import GearmanError, ProtocolError
 from gearman.worker import GearmanWorker
 
+from .. import arguments
 from .._wire import fork
 from .._wire.packet import pack, to_text, to_wire
 from .._wire.reconnect import Attempt
@@ -54,7 +55,7 @@ class Loop:
         self._waker = waker
         self._jobs = AssignedJobs(pipe.payloads if pipe is not None else {})
         self._updates: deque[Update] = pipe.updates if pipe is not None else deque()
-        self._scheduler = GrabScheduler(worker.prefetch)
+        self._scheduler = GrabScheduler(arguments.count(worker.prefetch, "prefetch"))
         self._servers = [Server(connection, worker.max_payload) for connection in worker.connection_list]
         self._by_fd: dict[int, Server] = {}
         self._by_grabs: dict[ServerGrabs, Server] = {}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from gearman import protocol as kinds
 from gearman.errors import GearmanError
 
+from .. import arguments
 from .._wire.connection import ServerConnection
 from .._wire.packet import pack, to_wire
 from .._wire.reconnect import Attempt, Outage
@@ -39,7 +40,7 @@ class Server:
     def __init__(self, connection: object, max_payload: int) -> None:
         if not isinstance(connection, ServerConnection):
             raise TypeError(f"connection_class must be a gearmancmd ServerConnection, not {type(connection).__name__}")
-        connection.limit(max_payload)
+        connection.limit(arguments.count(max_payload, "max_payload"))
         self.connection = connection
         self.grabs: ServerGrabs | None = None
         self._receipts: list[Receipt] = []

@@ -93,6 +93,24 @@ def assert_harmless(records: list[logging.LogRecord]) -> None:
         assert line.isprintable() and len(line) < 3200, line[:100]
 
 
+def test_a_reason_that_an_encoder_makes_too_long_however_short_it_is_is_cut(server, client, queue, run):
+    class Padding(gearmancmd.JSONDataEncoder):
+        @classmethod
+        def encode(cls, encodable_object):
+            return b"0" * (2 * REASON_LIMIT_BYTES)
+
+    class Worker(gearmancmd.JSONGearmanWorker):
+        data_encoder = Padding
+
+    class Padded(GearmanCMD):
+        worker = Worker
+
+    run(Padded([server.address]).register_task(queue, Raising(lambda: CommandError("out of paper"))))
+    outcome = client.call(queue, {"command": "fail"})
+    assert outcome.state == "failed"
+    assert outcome.said == b"0" * REASON_LIMIT_BYTES
+
+
 @both_kinds
 @each_way
 @each_text
