@@ -10,8 +10,8 @@ from gearmancmd import GearmanCMD, GearmanCMDQueue
 class Mail(GearmanCMDQueue):
     """Its tasks have no command: what to do follows from what is in them."""
 
-    def dispatch(self, task: dict[str, str]) -> str | None:
-        if "spam" in task:
+    def dispatch(self, task: Any) -> str | None:
+        if not isinstance(task, dict) or "spam" in task:
             return None  # ignored: the client gets null
         return "send" if "to" in task else "draft"
 

@@ -39,7 +39,7 @@ class QueueStatus:
     server: str
     #: The queue's name.
     queue: str
-    #: Waiting and running jobs. Cancelled ones count until their turn comes.
+    #: Waiting and running jobs. Those that were cancelled, or whose client has gone, count until their turn comes.
     total: int
     #: Jobs that a worker has.
     running: int
@@ -96,7 +96,7 @@ class JobStatus:
     handle: str
     #: How often a worker was lost with it.
     retries: int
-    #: Whether it was cancelled, and is passed over when its turn comes.
+    #: Whether it is passed over when its turn comes: it was cancelled, or it is a foreground job whose client has gone.
     cancelled: bool
 
 

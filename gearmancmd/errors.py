@@ -1,7 +1,7 @@
 """Every exception that the library raises on its own account.
 
-Connection and protocol failures keep gearman's own classes (``gearman.errors``), so that code written for
-python-gearman goes on catching them.
+ServerUnavailable is gearman's too (``gearman.errors``), so that code written for python-gearman goes on catching it.
+The classes of gearmancmd.compat raise gearman's other errors as they are.
 """
 
 from __future__ import annotations

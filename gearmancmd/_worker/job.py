@@ -166,7 +166,9 @@ class WorkerJob(GearmanJob):
         self.report(kinds.GEARMAN_COMMAND_WORK_STATUS, *(b"%d" % figure for figure in figures))
 
     def send_data(self, obj: Any) -> None:
-        """Send a part of the result ahead, encoded as the result is. Clients put it in front of the result."""
+        """Send a part of the result ahead, encoded as the result is. Some clients (PHP's doNormal, C, the gearman tool)
+        put it in front of the result; those of gearmancmd give it to on_data.
+        """
         self.report(kinds.GEARMAN_COMMAND_WORK_DATA, self._encode(obj))
 
     def send_warning(self, obj: Any) -> None:
