@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gearmancmd import CommandError, GearmanCMD, GearmanCMDQueue, JobEnded, JSONGearmanClient
+from gearmancmd._worker import loop
 from gearmancmd.testing import call_command
 from tests.support.gearmand import counts
 from tests.support.waiting import LIMIT, wait_for
@@ -273,6 +274,19 @@ def test_a_command_that_outlives_its_run_in_a_thread_can_tell_nobody_and_keeps_n
     wait_for(lambda: target.late)
     assert target.late == [f"job {job.handle.decode()} can be told nothing more: its worker has ended"]
     assert again.error is None
+
+
+def test_as_many_jobs_begin_at_once_as_there_are_threads(server, client, queue, run, monkeypatch):
+    monkeypatch.setattr(loop, "DEAD_LOOK_SECONDS", 1000.0)  # it would wake the loop
+    all_begun = threading.Barrier(64)
+
+    class Meeting(GearmanCMDQueue):
+        def meet(self, gcmd, task):
+            all_begun.wait(LIMIT)
+
+    jobs = [client.send(queue, {"command": "meet"}) for _ in range(64)]
+    run(GearmanCMD([server.address], threads=64, poll_timeout=60).register_task(queue, Meeting()))
+    assert [client.outcome(job).state for job in jobs] == ["complete"] * 64
 
 
 @ways

@@ -32,6 +32,11 @@ class CommandThreads:
         """Have the next thread that is free work on a job."""
         self._jobs.put(assignment)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a job waits for a thread."""
+        return not self._jobs.empty()
+
     def end(self) -> None:
         """Each thread ends after the job that it has in hand."""
         for _ in range(self._count):

@@ -106,6 +106,10 @@ class Dispatcher:
 
     def _take_in_thread(self, assignment: Assignment) -> None:
         job = self._begin(assignment)
+        assert self._pipe is not None
+        assert self._threads is not None
+        if not self._threads.waiting:  # other threads may be free, and the loop holds jobs back until these are begun
+            self._pipe.ask_for_more()
         if job is None:
             return
         self._jobs[assignment.number] = job
