@@ -265,7 +265,7 @@ class WorkerPool:
     def _ended(self, child: ChildProcess) -> None:
         """A child has ended: what follows from that. Its place is taken by another one, unless it was the last."""
         text = child.end_text()
-        if not child.booted and not self._stopping:
+        if not child.booted and not self._stopping and (child.leaving is None or self._rolling.is_new(child)):
             self._boot_failed(child, text)
         elif child.leaving is not None or child.killed or self._stopping:
             logger.info("child %d %s", child.pid, text)

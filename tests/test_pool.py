@@ -203,6 +203,24 @@ def test_new_code_that_cannot_boot_leaves_the_old_until_it_is_needed(gearmand, q
     assert isinstance(running.error, BootError)
 
 
+def test_a_child_that_was_replaced_before_it_could_boot_stops_nothing(gearmand, queue, start, tmp_path, caplog):
+    running = start(gearmand, queue)
+    old = wait_until_ready(running)
+    (tmp_path / "fault").write_text("raises later", "utf-8")
+    os.kill(min(old), signal.SIGKILL)
+    booting = wait_for(lambda: {child.pid for child in running.pool.children} - old, "the child in its place")
+    wait_for((tmp_path / "booting").exists)
+    (tmp_path / "fault").unlink()
+    running.pool.restart()
+    wait_for(lambda: "rolling restart is done" in caplog.text, "the new children")
+    (tmp_path / "go").touch()
+    await_end(running, *booting)
+    assert not booting & wait_until_ready(running)
+    with JSONGearmanClient([gearmand.address], timeout=LIMIT) as client:
+        assert client.call(queue, PID) not in old | booting
+    assert "before it could work" not in caplog.text
+
+
 # The end.
 
 

@@ -6,12 +6,14 @@ import os
 import subprocess
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gearmancmd import GearmanCMD, GearmanCMDQueue
 from gearmancmd._pool.limits import memory_in_use
 from gearmancmd.pool import WorkerPool
+from tests.support.waiting import wait_for
 
 hoard: list[bytes] = []
 
@@ -57,12 +59,20 @@ def make(server: str, queue: str, place: Path, threads: int | None = None) -> Ge
     """A GearmanCMD; but where there is a file that says what is to go wrong, that."""
     fault = place / "fault"
     if fault.exists():
-        {"raises": _raise, "dies": _die, "returns": _return, "hangs": _hang}[fault.read_text("utf-8")]()
+        faults = {"raises": _raise, "raises later": partial(_raise_later, place)}
+        faults |= {"dies": _die, "returns": _return, "hangs": _hang}
+        faults[fault.read_text("utf-8")]()
     return GearmanCMD([server], threads=threads).register_task(queue, Queue())
 
 
 def _raise() -> None:
     raise ValueError("no database")
+
+
+def _raise_later(place: Path) -> None:
+    (place / "booting").touch()
+    wait_for((place / "go").exists)
+    _raise()
 
 
 def _die() -> None:
