@@ -718,7 +718,7 @@ def test_submit_tells_how_far_it_came_at_sigterm(own_gearmand, queue, endless_su
 def test_submit_tells_how_far_it_came_when_it_waits_for_input(gearmand, queue, start, number, name, status):
     reading, writing = os.pipe()
     with open(reading) as stdin, open(writing, "w") as feeding:
-        submitting = start("submit", queue, "-s", gearmand.address, stdin=stdin, environment=UNMEASURED)
+        submitting = start("submit", queue, "-s", gearmand.address, stdin=stdin, measured=False)
         feeding.write("1\n" * 5000)
         feeding.flush()
         wait_for(lambda: counts(gearmand, queue)[0], "the first jobs")

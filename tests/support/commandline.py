@@ -114,7 +114,7 @@ class Command:
         cwd: Path = ROOT,
         stdin: Any = subprocess.DEVNULL,
         environ: dict[str, str] | None = None,
-        environment: dict[str, str] = ENVIRON,
+        measured: bool = True,
     ) -> None:
         self.process = subprocess.Popen(
             [*PROGRAM, *arguments],
@@ -123,7 +123,7 @@ class Command:
             stderr=subprocess.PIPE,
             text=True,
             cwd=cwd,
-            env={**environment, **(environ or {})},
+            env={**(ENVIRON if measured else UNMEASURED), **(environ or {})},
         )
         self.stdout: list[str] = []
         self.stderr: list[str] = []

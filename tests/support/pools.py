@@ -59,9 +59,13 @@ def make(server: str, queue: str, place: Path, threads: int | None = None) -> Ge
     """A GearmanCMD; but where there is a file that says what is to go wrong, that."""
     fault = place / "fault"
     if fault.exists():
-        faults = {"raises": _raise, "raises later": partial(_raise_later, place)}
-        faults |= {"dies": _die, "returns": _return, "hangs": _hang}
-        faults[fault.read_text("utf-8")]()
+        {
+            "raises": _raise,
+            "raises later": partial(_raise_later, place),
+            "dies": _die,
+            "returns": _return,
+            "hangs": _hang,
+        }[fault.read_text("utf-8")]()
     return GearmanCMD([server], threads=threads).register_task(queue, Queue())
 
 
